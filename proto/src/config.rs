@@ -1,0 +1,317 @@
+//! Every limit and interval as plain data, each with its default and the reason for it.
+
+use core::time::Duration;
+
+use crate::id::PeerName;
+use crate::wire::limits;
+
+/// Whether a node is the hub of its application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Attaches to a hub.
+    #[default]
+    Member,
+    /// Is the hub: the one place that forwards, and that gives out ids.
+    Hub,
+}
+
+/// The configuration of a node. Plain data; `Config::default()` is what most applications want.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether this node is the hub. Default: a member.
+    pub role: Role,
+    /// The name under which the peer wants to be known, and found again after a restart.
+    pub name: Option<PeerName>,
+    /// Whether a newcomer that asks for the same name, and says so too, takes it over. Default: no.
+    pub handover: bool,
+    /// Cost in bytes that all senders together may have under way to this node and unread in it.
+    /// Default 8 MiB: enough to keep a fast local link busy, small enough for dozens of processes.
+    pub receive_budget: u64,
+    /// What every open flow may always hold of it, so that one that is unread never stops another.
+    /// Default 1 KiB: one small message.
+    pub flow_floor: u64,
+    /// The credit with which a flow starts. It doubles each time its sender is blocked. Default
+    /// 64 KiB: one full write.
+    pub first_window: u64,
+    /// What a sender may send before it has credit, once for each pair of instances.
+    pub first_contact: FirstContact,
+    /// Cost in bytes set aside for replies under way to this node. Default 16 MiB: a reply must
+    /// never wait for unread events.
+    pub reply_reserve: u64,
+    /// What each request takes of the reserve. Default 16 KiB; a larger reply travels in slices.
+    pub reply_credit: u32,
+    /// The largest message this node accepts, in bytes. Default 16 MiB.
+    pub message_cap: u64,
+    /// Bytes of large messages being put together, for all senders; one pair has at most a
+    /// quarter. Default 64 MiB: four messages of the largest size.
+    pub reassembly_cap: u64,
+    /// Bytes that may wait for one receiver. Default 8 MiB, as its budget.
+    pub send_buffer: u64,
+    /// Messages that may wait for one receiver. Default 65,536.
+    pub send_messages: u64,
+    /// Bytes that may wait for all receivers together. Default 64 MiB.
+    pub send_buffer_total: u64,
+    /// Requests of this node to one peer without an outcome. Default 1,024.
+    pub pending_requests: usize,
+    /// Attachments of one message. Default 16; the kernel passes at most 253 with one write.
+    pub attachments: u8,
+    /// Attachments on their way to one receiver. Default 64: descriptors in flight count against
+    /// the sender's own limit in the kernel.
+    pub attachments_pair: usize,
+    /// How long a request may take where the caller does not say. Default 10 s.
+    pub deadline: Duration,
+    /// When a namespace counts as ready although the application never said so, after the
+    /// attachment. Default 1 s.
+    pub ready_after: Duration,
+    /// How long a lost network link may take to come back before its peers are gone. Default 5 s.
+    pub detach_grace: Duration,
+    /// How long a name stays bound to its id after its holder's death. Default 10 min.
+    pub name_memory: Duration,
+    /// How long a hub waits for the members of an earlier one before it says that its roster is
+    /// complete. Default 2 s where it listens; a parent whose only members are its own children
+    /// sets zero.
+    pub complete_grace: Duration,
+    /// How long a peer may take for its first frame. Default 2 s: it is sent at once.
+    pub hello_deadline: Duration,
+    /// How long a begun frame may take on a network link, however it trickles. Default 5 s.
+    pub frame_deadline: Duration,
+    /// How long a network link may be silent before it counts as lost. Default 10 s, four missed
+    /// keepalives.
+    pub lease: Duration,
+    /// When a silent network link is probed. Default 2.5 s.
+    pub keepalive: Duration,
+    /// How long a mark may wait for more to cover. Default 25 ms.
+    pub mark_delay: Duration,
+    /// How lost links are dialled again.
+    pub reconnect: Reconnect,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role: Role::Member,
+            name: None,
+            handover: false,
+            receive_budget: 8 << 20,
+            flow_floor: 1024,
+            first_window: 64 << 10,
+            first_contact: FirstContact::default(),
+            reply_reserve: 16 << 20,
+            reply_credit: 16 << 10,
+            message_cap: 16 << 20,
+            reassembly_cap: 64 << 20,
+            send_buffer: 8 << 20,
+            send_messages: 65_536,
+            send_buffer_total: 64 << 20,
+            pending_requests: 1024,
+            attachments: limits::ATTACHMENTS,
+            attachments_pair: 64,
+            deadline: Duration::from_secs(10),
+            ready_after: Duration::from_secs(1),
+            detach_grace: Duration::from_secs(5),
+            name_memory: Duration::from_secs(600),
+            complete_grace: Duration::from_secs(2),
+            hello_deadline: Duration::from_secs(2),
+            frame_deadline: Duration::from_secs(5),
+            lease: Duration::from_secs(10),
+            keepalive: Duration::from_millis(2500),
+            mark_delay: Duration::from_millis(25),
+            reconnect: Reconnect::default(),
+        }
+    }
+}
+
+/// A value of [`Config`] that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("config: {field} is {value}, but must be {rule}")]
+pub struct ConfigError {
+    /// The field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+impl Config {
+    /// Checks what would make the protocol stand still.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let rules: [(&'static str, u64, bool, &'static str); 7] = [
+            (
+                "receive_budget",
+                self.receive_budget,
+                self.receive_budget >= 16 * 1024,
+                "at least 16 KiB",
+            ),
+            (
+                "flow_floor",
+                self.flow_floor,
+                self.flow_floor >= 640 && self.flow_floor <= self.receive_budget / 16,
+                "at least 640 bytes (a small slice) and at most a sixteenth of receive_budget",
+            ),
+            (
+                "reply_credit",
+                u64::from(self.reply_credit),
+                self.reply_credit >= 1024 && u64::from(self.reply_credit) <= self.reply_reserve,
+                "at least 1 KiB and at most reply_reserve",
+            ),
+            (
+                "message_cap",
+                self.message_cap,
+                self.message_cap <= self.reassembly_cap / 4,
+                "at most a quarter of reassembly_cap, which is the share of a pair",
+            ),
+            (
+                "message_cap",
+                self.message_cap,
+                u32::try_from(self.message_cap).is_ok(),
+                "below 4 GiB",
+            ),
+            (
+                "attachments",
+                u64::from(self.attachments),
+                self.attachments <= limits::KERNEL_ATTACHMENTS,
+                "at most 253, which the kernel passes with one write",
+            ),
+            (
+                "deadline",
+                self.deadline.as_millis() as u64,
+                !self.deadline.is_zero(),
+                "more than zero",
+            ),
+        ];
+        for (field, value, holds, rule) in rules {
+            if !holds {
+                return Err(ConfigError { field, value, rule });
+            }
+        }
+        self.reconnect.check()
+    }
+}
+
+/// What a sender may send to an instance before it has credit of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstContact {
+    /// Messages. Default 16.
+    pub messages: u32,
+    /// Their cost in bytes. Default 16 KiB.
+    pub bytes: u64,
+    /// Their attachments. Default 4.
+    pub attachments: u32,
+}
+
+impl Default for FirstContact {
+    fn default() -> Self {
+        Self {
+            messages: 16,
+            bytes: 16 * 1024,
+            attachments: 4,
+        }
+    }
+}
+
+impl FirstContact {
+    /// The values are part of the protocol: both ends count the same.
+    pub(crate) fn fits(&self, cost: u64, attachments: usize) -> bool {
+        self.messages > 0 && cost <= self.bytes && attachments <= self.attachments as usize
+    }
+
+    pub(crate) fn take(&mut self, cost: u64, attachments: usize) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(cost);
+        self.attachments = self.attachments.saturating_sub(attachments as u32);
+    }
+}
+
+/// How a lost link is dialled again. The delay grows from `first` by `factor` up to `max`, each
+/// shortened or lengthened by up to `jitter` percent, so that many members do not come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// Whether to dial again at all. Default: yes.
+    pub enabled: bool,
+    /// The first delay. Default 50 ms.
+    pub first: Duration,
+    /// What each further delay is multiplied by. Default 2.
+    pub factor: u32,
+    /// The longest delay. Default 5 s.
+    pub max: Duration,
+    /// By how many percent a delay varies. Default 25.
+    pub jitter: u32,
+    /// After how long to give up. Default: never.
+    pub give_up: Option<Duration>,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            first: Duration::from_millis(50),
+            factor: 2,
+            max: Duration::from_secs(5),
+            jitter: 25,
+            give_up: None,
+        }
+    }
+}
+
+impl Reconnect {
+    /// Always the same delay.
+    pub fn fixed(delay: Duration) -> Self {
+        Self {
+            first: delay,
+            factor: 1,
+            max: delay,
+            jitter: 0,
+            ..Self::default()
+        }
+    }
+
+    /// Never again: the first loss is final.
+    pub fn never() -> Self {
+        Self {
+            enabled: false,
+            ..Self::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let rules = [
+            (
+                "reconnect.first",
+                self.first.as_nanos() as u64,
+                !self.first.is_zero(),
+                "more than zero",
+            ),
+            (
+                "reconnect.factor",
+                u64::from(self.factor),
+                self.factor >= 1,
+                "at least 1",
+            ),
+            (
+                "reconnect.jitter",
+                u64::from(self.jitter),
+                self.jitter <= 100,
+                "at most 100",
+            ),
+        ];
+        for (field, value, holds, rule) in rules {
+            if !holds {
+                return Err(ConfigError { field, value, rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// The delay before the attempt with this number, counted from 0; `dice` is random.
+    pub(crate) fn delay(&self, attempt: u32, dice: u64) -> Duration {
+        let factor = u64::from(self.factor).saturating_pow(attempt.min(63));
+        let first = self.first.as_nanos() as u64;
+        let max = self.max.as_nanos() as u64;
+        let delay = first.saturating_mul(factor).min(max);
+        let spread = delay / 100 * u64::from(self.jitter);
+        let low = delay - spread;
+        Duration::from_nanos(low + dice % (2 * spread + 1))
+    }
+}

@@ -1,0 +1,354 @@
+//! What a hub still has to write to one member on behalf of others.
+
+mod control;
+mod lane;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::{fmt, mem};
+
+use slab::Slab;
+
+use self::lane::{Lane, Served};
+use self::spool::Pool;
+use crate::id::InstanceId;
+use crate::link::tx::Transmitter;
+use crate::wire::{CloseCode, Frame, Kind, WireError, flow};
+
+/// Bytes that one source may write before it is the next one's turn.
+const QUANTUM: usize = 64 * 1024;
+
+/// What one source may have queued here of frames that need no credit: the receipts of as many
+/// messages as a pair may have under way.
+const UNCREDITED_MAX: u64 = 65_536 * flow::LEAST_COST;
+
+/// How many attachments one source may have queued here. They are its own charge, so a member
+/// that does not read cannot use up the hub's descriptors.
+const ATTACHMENTS_MAX: usize = 128;
+
+/// The forward queue of a hub to one member.
+///
+/// Frames of one source leave in the order in which they came. Sources take turns by bytes, so
+/// that one that sends much delays the others by no more than its quantum. Of marks, credit,
+/// `BLOCKED` and `RECLAIM` of a conversation only the last totals are kept; they leave at the
+/// place of the first of them, which is earlier than where they came and never later.
+///
+/// What a member's queue may hold is what it has given credit for, and the queue refuses more: a
+/// source that overruns it has broken the protocol.
+pub(crate) struct Egress<F> {
+    /// The other fields hold only keys of lanes that are in here, so indexing does not fail.
+    lanes: Slab<Lane<F>>,
+    by_source: BTreeMap<InstanceId, usize>,
+    /// The lane of the last push, as frames come in runs.
+    last: Option<(InstanceId, usize)>,
+    /// Lanes that hold something, the one whose turn it is first.
+    round: VecDeque<usize>,
+    /// Whether the first of `round` has got the quantum of its turn.
+    turn_begun: bool,
+    pool: Pool,
+    scratch: Vec<u8>,
+    carries_attachments: bool,
+    bound: u64,
+    held: Held,
+    attachments_dropped: u64,
+}
+
+/// What a queue, or one source's part of it, holds. Merged control frames are not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Frames.
+    pub(crate) frames: u64,
+    /// Bytes of these frames.
+    pub(crate) bytes: u64,
+    /// What those that use credit cost.
+    pub(crate) credited: u64,
+    /// What those that need none would cost.
+    pub(crate) uncredited: u64,
+    /// Attachments of these frames.
+    pub(crate) attachments: usize,
+}
+
+/// A frame that was not queued, with what came with it. A fault of its source.
+#[derive(Debug)]
+pub(crate) struct Refused<F> {
+    pub(crate) attachments: Vec<F>,
+    pub(crate) why: Overrun,
+}
+
+/// Why a frame was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Overrun {
+    #[error("the member has given no credit for the frame")]
+    Credit,
+    #[error("too many frames that need no credit")]
+    Uncredited,
+    #[error("too many attachments")]
+    Attachments,
+    #[error("credit for more flows than a pair may have")]
+    Flows,
+    #[error(transparent)]
+    Malformed(WireError),
+}
+
+impl Overrun {
+    /// What the source is told.
+    pub(crate) const fn close_code(self) -> CloseCode {
+        match self {
+            Self::Credit => CloseCode::CreditOverrun,
+            Self::Uncredited | Self::Attachments | Self::Flows | Self::Malformed(_) => {
+                CloseCode::ProtocolViolation
+            }
+        }
+    }
+}
+
+/// A frame of which no byte was handed to the link.
+#[derive(Debug)]
+pub(crate) struct Unwritten<F> {
+    pub(crate) source: InstanceId,
+    pub(crate) destination: InstanceId,
+    pub(crate) sequence: u64,
+    pub(crate) kind: Kind,
+    pub(crate) attachments: Option<Arc<Vec<F>>>,
+}
+
+impl<F> Unwritten<F> {
+    /// Whether this is a request, or a slice of what may be one: its sender wants to know that it
+    /// was certainly never started.
+    pub(crate) fn may_be_request(&self) -> bool {
+        matches!(self.kind, Kind::REQUEST | Kind::SLICE)
+    }
+}
+
+impl<F> Egress<F> {
+    /// An empty queue to a member over a link that carries attachments or does not, for at most
+    /// `bound` of credited cost: see [`Egress::set_bound`].
+    pub(crate) fn new(carries_attachments: bool, bound: u64) -> Self {
+        Self {
+            lanes: Slab::new(),
+            by_source: BTreeMap::new(),
+            last: None,
+            round: VecDeque::new(),
+            turn_begun: false,
+            pool: Pool::default(),
+            scratch: Vec::new(),
+            carries_attachments,
+            bound,
+            held: Held::default(),
+            attachments_dropped: 0,
+        }
+    }
+
+    /// Sets what all credited frames together may cost: everything the member can have given
+    /// credit for (its budget and its reserve for replies) and the first contact of every attached
+    /// sender. What is queued already stays.
+    pub(crate) const fn set_bound(&mut self, bound: u64) {
+        self.bound = bound;
+    }
+
+    /// Whether a credited frame of `len` bytes would exceed the bound.
+    pub(crate) const fn would_exceed(&self, len: usize) -> bool {
+        self.held.credited + flow::cost(len) > self.bound
+    }
+
+    /// Queues a frame for the member: counts its hop, and marks its attachments as lost if some
+    /// were (`lost`) or the link cannot carry them.
+    pub(crate) fn push(
+        &mut self,
+        frame: &Frame<'_>,
+        mut attachments: Vec<F>,
+        lost: bool,
+    ) -> Result<(), Refused<F>> {
+        let header = &frame.header;
+        let control = lane::is_control(header.kind);
+        if let Err(why) = self.admit(frame) {
+            return Err(Refused { attachments, why });
+        }
+        if !self.carries_attachments || lost || control {
+            self.attachments_dropped += attachments.len() as u64;
+            attachments.clear();
+        }
+        let lost = header.attachments > 0 && attachments.is_empty();
+        let key = self.lane_of(header.source);
+        let lane = &mut self.lanes[key];
+        let before = lane.held();
+        if control {
+            if let Err(why) = lane.push_control(frame, &mut self.pool) {
+                return Err(Refused { attachments, why });
+            }
+        } else if let Err(why) = lane.admit(frame, attachments.len()) {
+            return Err(Refused { attachments, why });
+        } else {
+            lane.push(frame, attachments, lost, &mut self.pool);
+        }
+        self.held.exchange(before, lane.held());
+        if !mem::replace(&mut lane.in_round, true) {
+            self.round.push_back(key);
+        }
+        Ok(())
+    }
+
+    /// Moves frames into the plan under construction, until it is full or the queue is empty.
+    /// A frame with attachments waits for the beginning of a plan.
+    pub(crate) fn fill(&mut self, tx: &mut Transmitter<F>) {
+        while let Some(&key) = self.round.front() {
+            let lane = &mut self.lanes[key];
+            if !mem::replace(&mut self.turn_begun, true) {
+                lane.deficit += QUANTUM;
+            }
+            let before = lane.held();
+            let served = lane.serve(tx, &mut self.pool, &mut self.scratch);
+            self.held.exchange(before, lane.held());
+            match served {
+                Served::PlanFull => break,
+                Served::QuantumSpent => self.round.rotate_left(1),
+                Served::Empty => {
+                    lane.deficit = 0;
+                    lane.in_round = false;
+                    self.round.pop_front();
+                }
+            }
+            self.turn_begun = false;
+        }
+    }
+
+    /// Whether the next frame must be the first of its plan, because it has attachments. Whoever
+    /// shares the link with this queue lets it begin a plan then, or it waits for ever.
+    pub(crate) fn wants_plan_start(&self) -> bool {
+        self.round
+            .front()
+            .is_some_and(|key| self.lanes[*key].wants_plan_start())
+    }
+
+    /// Drops everything of a source that has ended, and forgets the source.
+    pub(crate) fn purge(&mut self, source: InstanceId) -> Held {
+        self.last = None;
+        let Some(key) = self.by_source.remove(&source) else {
+            return Held::default();
+        };
+        let lane = self.lanes.remove(key);
+        if self.round.front() == Some(&key) {
+            self.turn_begun = false;
+        }
+        self.round.retain(|other| *other != key);
+        let held = lane.held();
+        self.held.exchange(held, Held::default());
+        self.attachments_dropped += held.attachments as u64;
+        held
+    }
+
+    /// Takes back what is queued for one instance behind the link, which has ended.
+    pub(crate) fn take_returned(&mut self, destination: InstanceId) -> Vec<Unwritten<F>> {
+        let mut returned = Vec::new();
+        for (source, key) in &self.by_source {
+            let lane = &mut self.lanes[*key];
+            let before = lane.held();
+            lane.withdraw(*source, destination, &mut returned);
+            self.held.exchange(before, lane.held());
+        }
+        returned
+    }
+
+    /// Empties the queue, as the member has ended: all that was never written, by source and in
+    /// order.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Unwritten<F>> + use<F> {
+        let mut lanes = mem::take(&mut self.lanes);
+        let by_source = mem::take(&mut self.by_source);
+        self.last = None;
+        self.round.clear();
+        self.turn_begun = false;
+        self.held = Held::default();
+        by_source
+            .into_iter()
+            .flat_map(move |(source, key)| lanes.remove(key).into_unwritten(source))
+    }
+
+    /// What is queued.
+    pub(crate) const fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Bytes that are queued, merged control frames apart.
+    pub(crate) const fn queued_bytes(&self) -> u64 {
+        self.held.bytes
+    }
+
+    /// What one source has queued here.
+    pub(crate) fn held_of(&self, source: InstanceId) -> Held {
+        self.by_source
+            .get(&source)
+            .map_or_else(Held::default, |key| self.lanes[*key].held())
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.round.is_empty()
+    }
+
+    /// Attachments that were dropped here: of frames whose link cannot carry them or that had lost
+    /// some, and of sources that ended.
+    pub(crate) const fn attachments_dropped(&self) -> u64 {
+        self.attachments_dropped
+    }
+
+    fn admit(&self, frame: &Frame<'_>) -> Result<(), Overrun> {
+        let credited = frame.header.flow != flow::NO_FLOW && !lane::is_control(frame.header.kind);
+        if credited && self.would_exceed(frame.whole().len()) {
+            return Err(Overrun::Credit);
+        }
+        Ok(())
+    }
+
+    fn lane_of(&mut self, source: InstanceId) -> usize {
+        if let Some((last, key)) = self.last
+            && last == source
+        {
+            return key;
+        }
+        let lanes = &mut self.lanes;
+        let key = *self
+            .by_source
+            .entry(source)
+            .or_insert_with(|| lanes.insert(Lane::new()));
+        self.last = Some((source, key));
+        key
+    }
+}
+
+impl Held {
+    fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.credited += other.credited;
+        self.uncredited += other.uncredited;
+        self.attachments += other.attachments;
+    }
+
+    fn sub(&mut self, other: Self) {
+        self.frames -= other.frames;
+        self.bytes -= other.bytes;
+        self.credited -= other.credited;
+        self.uncredited -= other.uncredited;
+        self.attachments -= other.attachments;
+    }
+
+    /// A part of this total was `before` and is `after`.
+    fn exchange(&mut self, before: Self, after: Self) {
+        self.add(after);
+        self.sub(before);
+    }
+}
+
+impl<F> fmt::Debug for Egress<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress")
+            .field("held", &self.held)
+            .field("bound", &self.bound)
+            .field("sources", &self.by_source.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,391 @@
+//! What one source has queued for the member, in order.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::control::{Asked, Control};
+use super::spool::{Place, Pool, Spool};
+use super::{ATTACHMENTS_MAX, Held, Overrun, UNCREDITED_MAX, Unwritten};
+use crate::id::InstanceId;
+use crate::link::tx::{COPY_MAX, Transmitter};
+use crate::wire::{AskBody, Frame, Header, Kind, flags, flow};
+
+/// An idle lane keeps memory for this many entries.
+const IDLE_ENTRIES: usize = 64;
+
+/// The frames of one source.
+pub(super) struct Lane<F> {
+    entries: VecDeque<Entry<F>>,
+    /// The copied bytes of all entries, in their order.
+    spool: Spool,
+    /// By destination: a member may carry several.
+    controls: BTreeMap<InstanceId, Control>,
+    held: Held,
+    /// Bytes that may be written in this turn.
+    pub(super) deficit: usize,
+    pub(super) in_round: bool,
+}
+
+enum Entry<F> {
+    Frame(Queued<F>),
+    /// Stands for the control frames of the conversation with that destination.
+    Control(InstanceId),
+    /// A frame of this many copied bytes that was taken back.
+    Withdrawn(usize),
+}
+
+struct Queued<F> {
+    destination: InstanceId,
+    sequence: u64,
+    kind: Kind,
+    credited: bool,
+    /// Bytes in the spool: the whole frame, or the header of a large one.
+    copied: usize,
+    /// The body of a large frame.
+    payload: Option<Bytes>,
+    attachments: Option<Arc<Vec<F>>>,
+}
+
+/// Why a lane has stopped to fill a plan.
+pub(super) enum Served {
+    /// The plan does not take its next frame.
+    PlanFull,
+    /// It has written what it may in this turn.
+    QuantumSpent,
+    /// It has nothing more.
+    Empty,
+}
+
+/// Whether the kind is control of a conversation, for [`Lane::push_control`].
+pub(super) const fn is_control(kind: Kind) -> bool {
+    matches!(kind, Kind::MARK | Kind::BLOCKED | Kind::ASK | Kind::RECLAIM)
+}
+
+impl<F> Lane<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            spool: Spool::default(),
+            controls: BTreeMap::new(),
+            held: Held::default(),
+            deficit: 0,
+            in_round: false,
+        }
+    }
+
+    pub(super) const fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Whether the source may queue one more frame, credit apart.
+    pub(super) fn admit(&self, frame: &Frame<'_>, attachments: usize) -> Result<(), Overrun> {
+        let cost = flow::cost(frame.whole().len());
+        if frame.header.flow == flow::NO_FLOW && self.held.uncredited + cost > UNCREDITED_MAX {
+            return Err(Overrun::Uncredited);
+        }
+        if self.held.attachments + attachments > ATTACHMENTS_MAX {
+            return Err(Overrun::Attachments);
+        }
+        Ok(())
+    }
+
+    /// Queues a frame that has been admitted.
+    pub(super) fn push(
+        &mut self,
+        frame: &Frame<'_>,
+        attachments: Vec<F>,
+        lost: bool,
+        pool: &mut Pool,
+    ) {
+        let whole = frame.whole();
+        let large = whole.len() > Header::LEN + COPY_MAX;
+        let copied = if large { &whole[..Header::LEN] } else { whole };
+        if let Some(control) = self.controls.get_mut(&frame.header.destination)
+            && let Some(asked) = &mut control.asked
+        {
+            asked.last = false;
+        }
+        let queued = Queued {
+            destination: frame.header.destination,
+            sequence: frame.header.sequence,
+            kind: frame.header.kind,
+            credited: frame.header.flow != flow::NO_FLOW,
+            copied: copied.len(),
+            payload: large.then(|| frame.share_body_from(0)),
+            attachments: (!attachments.is_empty()).then(|| Arc::new(attachments)),
+        };
+        self.append(copied, lost, queued, pool);
+    }
+
+    /// Queues a control frame of a conversation, or merges it with what waits of it.
+    pub(super) fn push_control(
+        &mut self,
+        frame: &Frame<'_>,
+        pool: &mut Pool,
+    ) -> Result<(), Overrun> {
+        let destination = frame.header.destination;
+        let control = self.controls.entry(destination).or_default();
+        if frame.header.kind == Kind::ASK {
+            return self.push_ask(frame, pool);
+        }
+        control.merge(frame)?;
+        if !control.queued {
+            control.queued = true;
+            self.entries.push_back(Entry::Control(destination));
+        }
+        Ok(())
+    }
+
+    /// Queues a question. It marks where a path begins, so it keeps its place among the frames of
+    /// its conversation; but where none lies between it and the question before, only the later
+    /// counts, and a question repeated is one question.
+    fn push_ask(&mut self, frame: &Frame<'_>, pool: &mut Pool) -> Result<(), Overrun> {
+        let AskBody { path } = AskBody::decode(frame.body()).map_err(Overrun::Malformed)?;
+        let destination = frame.header.destination;
+        let before = self.asked(destination);
+        if let Some(before) = before
+            && let Some(bytes) = self.spool.get_mut(before.place)
+        {
+            if before.path == path {
+                return Ok(());
+            }
+            if before.last {
+                bytes.copy_from_slice(frame.whole());
+                forwarded(bytes, false);
+                self.note_asked(destination, Asked { path, ..before });
+                return Ok(());
+            }
+        }
+        self.admit(frame, 0)?;
+        let queued = Queued {
+            destination,
+            sequence: 0,
+            kind: Kind::ASK,
+            credited: false,
+            copied: frame.whole().len(),
+            payload: None,
+            attachments: None,
+        };
+        let place = self.append(frame.whole(), false, queued, pool);
+        let last = true;
+        self.note_asked(destination, Asked { place, path, last });
+        Ok(())
+    }
+
+    fn asked(&self, destination: InstanceId) -> Option<Asked> {
+        self.controls.get(&destination)?.asked
+    }
+
+    fn note_asked(&mut self, destination: InstanceId, asked: Asked) {
+        self.controls.entry(destination).or_default().asked = Some(asked);
+    }
+
+    fn append(&mut self, copied: &[u8], lost: bool, queued: Queued<F>, pool: &mut Pool) -> Place {
+        let place = self.spool.append(copied, pool);
+        if let Some(bytes) = self.spool.get_mut(place) {
+            forwarded(bytes, lost);
+        }
+        self.held.add(queued.held());
+        self.entries.push_back(Entry::Frame(queued));
+        place
+    }
+
+    /// Moves frames into the plan until one of the three reasons to stop.
+    pub(super) fn serve(
+        &mut self,
+        tx: &mut Transmitter<F>,
+        pool: &mut Pool,
+        scratch: &mut Vec<u8>,
+    ) -> Served {
+        // Neighbouring small frames are copied at once: `run` bytes of the spool are decided.
+        let mut run = 0;
+        let served = loop {
+            match self.entries.front() {
+                None => break Served::Empty,
+                Some(Entry::Frame(next)) => {
+                    if next.len() > self.deficit {
+                        break Served::QuantumSpent;
+                    }
+                    if !next.joins(tx, run) {
+                        break Served::PlanFull;
+                    }
+                    if run + next.copied > self.spool.front().len() || next.stands_alone() {
+                        self.flush(&mut run, tx, pool);
+                    }
+                }
+                Some(Entry::Withdrawn(_)) => self.flush(&mut run, tx, pool),
+                Some(Entry::Control(destination)) => {
+                    let destination = *destination;
+                    self.flush(&mut run, tx, pool);
+                    if let Some(stop) = self.serve_control(destination, tx, scratch) {
+                        break stop;
+                    }
+                }
+            }
+            run += self.take_front(tx, pool);
+        };
+        self.flush(&mut run, tx, pool);
+        if self.entries.is_empty() {
+            self.entries.shrink_to(IDLE_ENTRIES);
+        }
+        served
+    }
+
+    /// Takes the first entry away. What is left to copy of it is returned.
+    fn take_front(&mut self, tx: &mut Transmitter<F>, pool: &mut Pool) -> usize {
+        match self.entries.pop_front() {
+            Some(Entry::Frame(queued)) => {
+                self.deficit -= queued.len();
+                self.held.sub(queued.held());
+                if !queued.stands_alone() {
+                    return queued.copied;
+                }
+                if let Some(attachments) = queued.attachments {
+                    tx.attach(attachments);
+                }
+                let head = &self.spool.front()[..queued.copied];
+                tx.push_with_payload(head, queued.payload.unwrap_or_default());
+                self.spool.skip(queued.copied, pool);
+            }
+            Some(Entry::Withdrawn(copied)) => self.spool.skip(copied, pool),
+            Some(Entry::Control(_)) | None => {}
+        }
+        0
+    }
+
+    /// Moves the control frames of a conversation into the plan. Returns why not all of them.
+    fn serve_control(
+        &mut self,
+        destination: InstanceId,
+        tx: &mut Transmitter<F>,
+        scratch: &mut Vec<u8>,
+    ) -> Option<Served> {
+        let control = self.controls.get_mut(&destination)?;
+        loop {
+            scratch.clear();
+            if !control.peek(scratch) {
+                control.queued = false;
+                return None;
+            }
+            if scratch.len() > self.deficit {
+                return Some(Served::QuantumSpent);
+            }
+            if !tx.fits(scratch.len()) {
+                return Some(Served::PlanFull);
+            }
+            self.deficit -= scratch.len();
+            tx.push(scratch);
+            control.pop();
+        }
+    }
+
+    fn flush(&mut self, run: &mut usize, tx: &mut Transmitter<F>, pool: &mut Pool) {
+        if *run > 0 {
+            tx.push(&self.spool.front()[..*run]);
+            self.spool.skip(*run, pool);
+            *run = 0;
+        }
+    }
+
+    pub(super) fn wants_plan_start(&self) -> bool {
+        let live = |entry: &&Entry<F>| !matches!(entry, Entry::Withdrawn(_));
+        match self.entries.iter().find(live) {
+            Some(Entry::Frame(next)) => next.attachments.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Takes back everything that is queued for a destination. The bytes stay until their turn.
+    pub(super) fn withdraw(
+        &mut self,
+        source: InstanceId,
+        destination: InstanceId,
+        returned: &mut Vec<Unwritten<F>>,
+    ) {
+        self.controls.remove(&destination);
+        for entry in &mut self.entries {
+            match entry {
+                Entry::Frame(queued) if queued.destination == destination => {
+                    self.held.sub(queued.held());
+                    returned.push(queued.unwritten(source));
+                    *entry = Entry::Withdrawn(queued.copied);
+                }
+                Entry::Control(other) if *other == destination => *entry = Entry::Withdrawn(0),
+                _ => {}
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_bytes(&self) -> usize {
+        assert!(self.spool.is_empty());
+        self.entries.capacity() * size_of::<Entry<F>>()
+    }
+
+    pub(super) fn into_unwritten(
+        self,
+        source: InstanceId,
+    ) -> impl Iterator<Item = Unwritten<F>> + use<F> {
+        self.entries
+            .into_iter()
+            .filter_map(move |entry| match entry {
+                Entry::Frame(mut queued) => Some(queued.unwritten(source)),
+                Entry::Control(_) | Entry::Withdrawn(_) => None,
+            })
+    }
+}
+
+impl<F> Queued<F> {
+    fn len(&self) -> usize {
+        self.copied + self.payload.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether it cannot be copied together with its neighbours.
+    const fn stands_alone(&self) -> bool {
+        self.payload.is_some() || self.attachments.is_some()
+    }
+
+    /// Whether the plan takes this frame after `run` more bytes.
+    fn joins(&self, tx: &Transmitter<F>, run: usize) -> bool {
+        if self.attachments.is_some() {
+            return run == 0 && tx.can_attach();
+        }
+        if run == 0 {
+            tx.fits(self.len())
+        } else {
+            run + self.len() <= tx.room()
+        }
+    }
+
+    fn held(&self) -> Held {
+        let cost = flow::cost(self.len());
+        Held {
+            frames: 1,
+            bytes: self.len() as u64,
+            credited: if self.credited { cost } else { 0 },
+            uncredited: if self.credited { 0 } else { cost },
+            attachments: self.attachments.as_ref().map_or(0, |set| set.len()),
+        }
+    }
+
+    fn unwritten(&mut self, source: InstanceId) -> Unwritten<F> {
+        Unwritten {
+            source,
+            destination: self.destination,
+            sequence: self.sequence,
+            kind: self.kind,
+            attachments: self.attachments.take(),
+        }
+    }
+}
+
+/// Changes in a forwarded frame the only two things that a hub changes.
+fn forwarded(bytes: &mut [u8], lost: bool) {
+    bytes[Header::HOPS_AT] = bytes[Header::HOPS_AT].saturating_add(1);
+    if lost {
+        bytes[Header::FLAGS_AT] |= flags::ATTACHMENTS_LOST;
+    }
+}

@@ -1,0 +1,865 @@
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::*;
+
+const HUB: InstanceId = InstanceId(1000);
+const GRACE: Duration = Duration::from_secs(5);
+
+fn at(seconds: u64) -> Instant {
+    Instant::ZERO + Duration::from_secs(seconds)
+}
+
+fn name(text: &str) -> PeerName {
+    PeerName::new(text).expect("a valid name")
+}
+
+fn table() -> IdentityTable {
+    IdentityTable::found(at(0), IdentityConfig::default(), HUB, None)
+}
+
+fn attach(instance: u64, counter: u64) -> Attach {
+    Attach {
+        instance: InstanceId(instance),
+        counter,
+        name: None,
+        identity: None,
+        handover: false,
+        budget: 0,
+        message_cap: 0,
+        attachments: true,
+        gone: Vec::new(),
+        gone_instances: Vec::new(),
+    }
+}
+
+fn named(instance: u64, wanted: &str) -> Attach {
+    Attach {
+        name: Some(name(wanted)),
+        ..attach(instance, 1)
+    }
+}
+
+fn claiming(instance: u64, id: u32, generation: u32) -> Attach {
+    Attach {
+        identity: Some((PeerId(id), Generation(generation))),
+        ..attach(instance, 1)
+    }
+}
+
+fn who(assignment: &Assignment) -> (u32, u32) {
+    (assignment.id.0, assignment.generation.0)
+}
+
+fn effects(table: &mut IdentityTable) -> Vec<IdentityEffect> {
+    core::iter::from_fn(|| table.poll()).collect()
+}
+
+fn died(effects: &[IdentityEffect]) -> Vec<(u64, GoneCause)> {
+    let gone = |effect: &IdentityEffect| match effect {
+        IdentityEffect::Gone { peer, cause } => Some((peer.instance.0, *cause)),
+        _ => None,
+    };
+    effects.iter().filter_map(gone).collect()
+}
+
+#[test]
+fn the_hub_is_peer_1_and_its_members_are_2_and_up() {
+    let mut table = table();
+    assert_eq!(table.identity(HUB), Some((PeerId(1), Generation(1))));
+    assert_eq!(
+        who(&table.attach(at(0), &attach(1, 1), true).unwrap()),
+        (2, 1)
+    );
+    assert_eq!(
+        who(&table.attach(at(0), &attach(2, 1), true).unwrap()),
+        (3, 1)
+    );
+}
+
+#[test]
+fn an_unnamed_process_gets_the_lowest_id_that_nobody_holds() {
+    let mut table = table();
+    for n in 1..=3 {
+        table.attach(at(0), &attach(n, 1), true).unwrap();
+    }
+    assert!(table.gone(at(1), InstanceId(2)));
+    assert_eq!(
+        who(&table.attach(at(1), &attach(4, 1), true).unwrap()),
+        (3, 2)
+    );
+    assert_eq!(
+        who(&table.attach(at(1), &attach(5, 1), true).unwrap()),
+        (5, 1)
+    );
+}
+
+#[test]
+fn a_restarted_process_gets_its_id_back_by_its_name_with_the_next_generation() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    table.gone(at(1), InstanceId(1));
+    assert_eq!(
+        who(&table.attach(at(2), &attach(2, 1), true).unwrap()),
+        (3, 1)
+    );
+    let back = table.attach(at(3), &named(3, "w"), true).unwrap();
+    assert_eq!(who(&back), (2, 2));
+    assert!(!back.id_changed && !back.resumed);
+}
+
+#[test]
+fn a_name_is_freed_10_minutes_after_its_holders_death() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    table.timeout(at(2));
+    table.gone(at(10), InstanceId(1));
+    assert_eq!(table.deadline(), Some(at(610)));
+    table.timeout(at(609));
+    assert_eq!(
+        who(&table.attach(at(609), &attach(2, 1), true).unwrap()),
+        (3, 1)
+    );
+    table.timeout(at(610));
+    assert_eq!(table.deadline(), None);
+    assert_eq!(
+        who(&table.attach(at(610), &attach(3, 1), true).unwrap()),
+        (2, 2)
+    );
+    assert_eq!(
+        who(&table.attach(at(610), &named(4, "w"), true).unwrap()),
+        (4, 1)
+    );
+}
+
+#[test]
+fn names_that_nobody_comes_back_for_do_not_use_up_the_ids() {
+    let config = IdentityConfig {
+        bindings: 2,
+        ..IdentityConfig::default()
+    };
+    let mut table = IdentityTable::found(at(0), config, HUB, None);
+    for n in 1..=3 {
+        table
+            .attach(at(n), &named(n, &alloc::format!("w{n}")), true)
+            .unwrap();
+        table.gone(at(n), InstanceId(n));
+    }
+    assert_eq!(
+        who(&table.attach(at(4), &named(9, "w3"), true).unwrap()),
+        (4, 2)
+    );
+    assert_eq!(
+        who(&table.attach(at(4), &named(10, "w1"), true).unwrap()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn a_name_whose_holder_lives_is_refused_also_while_it_is_detached() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), false).unwrap();
+    let refused = table.attach(at(1), &named(2, "w"), false).unwrap_err();
+    let taken = |until| Refusal::NameTaken {
+        generation: Generation(1),
+        until,
+    };
+    assert_eq!(refused, taken(None));
+    assert_eq!(
+        refused.answer(&named(2, "w")).map(|r| r.reason),
+        Some(AttachRefusal::NameTaken)
+    );
+    assert_eq!(table.detached(at(2), InstanceId(1), GRACE), Loss::Detached);
+    let refused = table.attach(at(3), &named(2, "w"), false).unwrap_err();
+    assert_eq!(refused, taken(Some(at(7))));
+    table.timeout(at(7));
+    assert_eq!(
+        who(&table.attach(at(7), &named(2, "w"), false).unwrap()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn a_name_is_handed_over_only_if_both_asked_for_it() {
+    let mut table = table();
+    let willing = |instance| Attach {
+        handover: true,
+        ..named(instance, "w")
+    };
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    assert!(table.attach(at(0), &willing(2), true).is_err());
+    table.attach(at(1), &willing(1), true).unwrap();
+    assert!(table.attach(at(1), &named(2, "w"), true).is_err());
+    let heir = table.attach(at(2), &willing(2), true).unwrap();
+    assert_eq!(who(&heir), (2, 2));
+    assert_eq!(heir.replaced, Some(InstanceId(1)));
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Replaced)]);
+    assert!(table.is_gone(InstanceId(1)));
+}
+
+#[test]
+fn the_hubs_own_name_is_never_handed_over() {
+    let mut table = IdentityTable::found(at(0), IdentityConfig::default(), HUB, Some(name("hub")));
+    let thief = Attach {
+        handover: true,
+        ..named(1, "hub")
+    };
+    assert!(matches!(
+        table.attach(at(0), &thief, true),
+        Err(Refusal::NameTaken { .. })
+    ));
+    assert_eq!(
+        table.attach(at(0), &attach(HUB.0, 1), true),
+        Err(Refusal::Invalid)
+    );
+}
+
+#[test]
+fn an_instance_that_is_gone_is_fenced_and_told_the_generation() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    table.gone(at(1), InstanceId(1));
+    table.attach(at(1), &named(2, "w"), true).unwrap();
+    table.gone(at(2), InstanceId(2));
+    let fenced = Refusal::Fenced {
+        generation: Generation(2),
+    };
+    assert_eq!(table.attach(at(3), &attach(1, 2), true), Err(fenced));
+    assert_eq!(table.attach(at(3), &claiming(1, 2, 1), true), Err(fenced));
+}
+
+#[test]
+fn an_older_attachment_never_replaces_a_newer_one() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 7), false).unwrap();
+    assert_eq!(
+        table.attach(at(0), &attach(1, 6), false),
+        Err(Refusal::Outdated)
+    );
+    assert_eq!(Refusal::Outdated.answer(&attach(1, 6)), None);
+    table.detached(at(1), InstanceId(1), GRACE);
+    assert_eq!(
+        table.attach(at(1), &attach(1, 6), false),
+        Err(Refusal::Outdated)
+    );
+    let again = table.attach(at(1), &attach(1, 8), false).unwrap();
+    assert!(again.resumed);
+}
+
+#[test]
+fn an_instance_that_re_attaches_in_time_keeps_its_id_and_generation() {
+    let mut table = table();
+    table.timeout(at(2));
+    table.attach(at(2), &named(1, "w"), false).unwrap();
+    table.detached(at(3), InstanceId(1), GRACE);
+    assert_eq!(table.deadline(), Some(at(8)));
+    let again = table
+        .attach(
+            at(4),
+            &Attach {
+                counter: 2,
+                ..attach(1, 2)
+            },
+            false,
+        )
+        .unwrap();
+    assert_eq!((who(&again), again.name.clone()), ((2, 1), Some(name("w"))));
+    assert_eq!(table.deadline(), None);
+    table.timeout(at(100));
+    assert_eq!(
+        table.identity(InstanceId(1)),
+        Some((PeerId(2), Generation(1)))
+    );
+}
+
+#[test]
+fn a_detached_instance_is_gone_at_the_end_of_its_grace_and_not_before() {
+    let mut table = table();
+    table.timeout(at(2));
+    effects(&mut table);
+    table.attach(at(2), &attach(1, 1), false).unwrap();
+    table.detached(at(3), InstanceId(1), GRACE);
+    table.detached(at(6), InstanceId(1), GRACE);
+    table.timeout(at(7));
+    assert_eq!(effects(&mut table), []);
+    table.timeout(at(8));
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Expired)]);
+    assert!(matches!(
+        table.attach(at(8), &attach(1, 2), false),
+        Err(Refusal::Fenced { .. })
+    ));
+}
+
+#[test]
+fn the_end_of_a_local_link_is_the_death_of_its_instance() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 1), true).unwrap();
+    assert_eq!(table.detached(at(1), InstanceId(1), GRACE), Loss::Gone);
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Ended)]);
+    assert_eq!(table.detached(at(1), InstanceId(1), GRACE), Loss::Unknown);
+    assert_eq!(table.detached(at(1), HUB, GRACE), Loss::Unknown);
+}
+
+#[test]
+fn a_member_of_an_earlier_hub_keeps_what_that_hub_gave_it() {
+    let mut table = table();
+    let back = table.attach(at(0), &claiming(1, 3, 5), true).unwrap();
+    assert_eq!(who(&back), (3, 5));
+    assert!(!back.id_changed);
+    assert_eq!(
+        who(&table.attach(at(0), &attach(2, 1), true).unwrap()),
+        (2, 1)
+    );
+    table.gone(at(1), InstanceId(1));
+    assert_eq!(
+        who(&table.attach(at(1), &attach(3, 1), true).unwrap()),
+        (3, 6)
+    );
+}
+
+#[test]
+fn the_attached_holder_keeps_its_id_and_the_later_one_is_told_of_another() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 1), true).unwrap();
+    let later = table.attach(at(1), &claiming(2, 2, 5), true).unwrap();
+    assert_eq!(who(&later), (3, 1));
+    assert!(later.id_changed);
+    assert_eq!(
+        table.identity(InstanceId(1)),
+        Some((PeerId(2), Generation(1)))
+    );
+    // It declares its new id from now on and is not told of a change a second time.
+    let again = Attach {
+        counter: 2,
+        ..claiming(2, 3, 1)
+    };
+    assert!(!table.attach(at(2), &again, true).unwrap().id_changed);
+    // The next one is above both.
+    table.gone(at(3), InstanceId(1));
+    assert_eq!(
+        who(&table.attach(at(3), &attach(3, 1), true).unwrap()),
+        (2, 6)
+    );
+}
+
+#[test]
+fn a_member_that_was_peer_1_under_an_earlier_hub_does_not_displace_this_one() {
+    let mut table = table();
+    let back = table.attach(at(0), &claiming(1, 1, 9), true).unwrap();
+    assert_eq!(who(&back), (2, 1));
+    assert!(back.id_changed);
+    assert_eq!(table.identity(HUB), Some((PeerId(1), Generation(1))));
+}
+
+#[test]
+fn two_members_that_were_given_the_same_identity_by_different_hubs_do_not_share_it() {
+    let mut table = table();
+    table.attach(at(0), &claiming(1, 3, 5), true).unwrap();
+    table.gone(at(1), InstanceId(1));
+    // 3#5 has been, so the second one is 3 again but not 3#5.
+    assert_eq!(
+        who(&table.attach(at(1), &claiming(2, 3, 5), true).unwrap()),
+        (3, 6)
+    );
+}
+
+#[test]
+fn a_returning_member_goes_before_the_name_of_a_dead_one() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "v"), true).unwrap();
+    table.gone(at(1), InstanceId(1));
+    assert_eq!(
+        who(&table.attach(at(1), &claiming(2, 2, 5), true).unwrap()),
+        (2, 5)
+    );
+    assert_eq!(
+        who(&table.attach(at(1), &named(3, "v"), true).unwrap()),
+        (3, 1)
+    );
+}
+
+#[test]
+fn a_name_has_one_binding() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    table.gone(at(1), InstanceId(1));
+    let back = Attach {
+        name: Some(name("w")),
+        ..claiming(2, 7, 3)
+    };
+    assert_eq!(who(&table.attach(at(1), &back, true).unwrap()), (7, 3));
+    assert_eq!(
+        who(&table.attach(at(1), &attach(3, 1), true).unwrap()),
+        (2, 2)
+    );
+    table.gone(at(2), InstanceId(2));
+    assert_eq!(
+        who(&table.attach(at(2), &named(4, "w"), true).unwrap()),
+        (7, 4)
+    );
+}
+
+#[test]
+fn a_returning_member_whose_name_was_taken_meanwhile_is_refused_it() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), true).unwrap();
+    let back = Attach {
+        name: Some(name("w")),
+        ..claiming(2, 7, 3)
+    };
+    assert!(matches!(
+        table.attach(at(1), &back, true),
+        Err(Refusal::NameTaken { .. })
+    ));
+}
+
+#[test]
+fn whom_a_member_holds_for_gone_is_gone_for_all() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), false).unwrap();
+    let witness = Attach {
+        gone_instances: vec![InstanceId(1), InstanceId(77)],
+        ..named(2, "w")
+    };
+    // Also the name is free for the one that says so.
+    assert_eq!(who(&table.attach(at(1), &witness, false).unwrap()), (2, 2));
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Declared)]);
+    for instance in [1, 77] {
+        assert!(matches!(
+            table.attach(at(1), &attach(instance, 9), false),
+            Err(Refusal::Fenced { .. })
+        ));
+    }
+    table.attach(at(2), &attach(3, 1), false).unwrap();
+    table.declare_gone(at(2), InstanceId(2), &[InstanceId(3)]);
+    assert_eq!(died(&effects(&mut table)), [(3, GoneCause::Declared)]);
+}
+
+#[test]
+fn who_holds_the_hub_for_gone_comes_back_as_a_new_instance() {
+    let mut table = table();
+    table.attach(at(0), &named(1, "w"), false).unwrap();
+    let stranger = Attach {
+        counter: 2,
+        gone_instances: vec![HUB],
+        ..named(1, "w")
+    };
+    assert!(matches!(
+        table.attach(at(1), &stranger, false),
+        Err(Refusal::Fenced { .. })
+    ));
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Declared)]);
+    assert!(table.identity(HUB).is_some());
+    assert_eq!(
+        who(&table.attach(at(1), &named(2, "w"), false).unwrap()),
+        (2, 2)
+    );
+    table.declare_gone(at(2), InstanceId(2), &[HUB]);
+    assert_eq!(died(&effects(&mut table)), [(2, GoneCause::Declared)]);
+    assert!(!table.gone(at(2), HUB));
+}
+
+#[test]
+fn a_generation_that_a_member_knows_to_be_gone_is_never_that_of_a_living_one() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 1), true).unwrap();
+    let witness = Attach {
+        gone: vec![
+            (PeerId(1), Generation(1)),
+            (PeerId(2), Generation(9)),
+            (PeerId(5), Generation(4)),
+        ],
+        ..attach(2, 1)
+    };
+    table.attach(at(1), &witness, true).unwrap();
+    let raised = |instance, id, generation| IdentityEffect::Raised {
+        instance: InstanceId(instance),
+        id: PeerId(id),
+        generation: Generation(generation),
+    };
+    assert_eq!(effects(&mut table), [raised(HUB.0, 1, 2), raised(1, 2, 10)]);
+    assert_eq!(table.fence(PeerId(2)), Some(Generation(9)));
+    table.attach(at(1), &attach(3, 1), true).unwrap();
+    assert_eq!(
+        who(&table.attach(at(1), &attach(4, 1), true).unwrap()),
+        (5, 5)
+    );
+    // The same word from another member changes nothing more.
+    table
+        .attach(
+            at(2),
+            &Attach {
+                instance: InstanceId(5),
+                ..witness
+            },
+            true,
+        )
+        .unwrap();
+    assert_eq!(effects(&mut table), []);
+}
+
+#[test]
+fn a_declaration_that_no_honest_member_makes_is_invalid() {
+    let mut table = table();
+    let wrong = [
+        attach(0, 1),
+        claiming(1, 0, 1),
+        claiming(1, 1, 0),
+        claiming(1, 65_536, 1),
+        claiming(1, 2, u32::MAX),
+        Attach {
+            gone: vec![(PeerId(2), Generation(u32::MAX))],
+            ..attach(1, 1)
+        },
+        Attach {
+            gone_instances: vec![InstanceId(1)],
+            ..attach(1, 1)
+        },
+    ];
+    for declaration in wrong {
+        assert_eq!(
+            table.attach(at(0), &declaration, true),
+            Err(Refusal::Invalid)
+        );
+    }
+    assert_eq!(
+        who(&table.attach(at(0), &attach(1, 1), true).unwrap()),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_hub_takes_no_more_peers_than_it_may_and_says_so() {
+    let config = IdentityConfig {
+        peers: 2,
+        ..IdentityConfig::default()
+    };
+    let mut table = IdentityTable::found(at(0), config, HUB, None);
+    table.attach(at(0), &attach(1, 1), true).unwrap();
+    assert_eq!(
+        table.attach(at(0), &attach(2, 1), true),
+        Err(Refusal::TooManyPeers)
+    );
+    assert!(table.attach(at(0), &attach(1, 2), true).unwrap().resumed);
+    table.gone(at(1), InstanceId(1));
+    assert!(table.attach(at(1), &attach(2, 1), true).is_ok());
+}
+
+#[test]
+fn a_new_hub_says_that_its_roster_is_complete_after_a_grace() {
+    let mut table = table();
+    assert!(!table.is_complete());
+    assert_eq!(table.deadline(), Some(at(2)));
+    table.timeout(at(1));
+    assert_eq!(effects(&mut table), []);
+    table.timeout(at(2));
+    assert_eq!(effects(&mut table), [IdentityEffect::Completed]);
+    assert!(table.is_complete());
+    assert_eq!(table.deadline(), None);
+}
+
+#[test]
+fn a_parent_knows_all_its_children_and_waits_for_nobody() {
+    let config = IdentityConfig {
+        completion_grace: Duration::ZERO,
+        ..IdentityConfig::default()
+    };
+    let table = IdentityTable::found(at(0), config, HUB, None);
+    assert!(table.is_complete());
+    assert_eq!(table.deadline(), None);
+}
+
+#[test]
+fn a_grace_without_end_has_no_deadline_that_comes() {
+    let mut table = table();
+    table.timeout(at(2));
+    table.attach(at(2), &attach(1, 1), false).unwrap();
+    table.detached(at(3), InstanceId(1), Duration::MAX);
+    table.timeout(Instant::from_nanos(u64::MAX - 1));
+    assert!(table.identity(InstanceId(1)).is_some());
+}
+
+mod property {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Process `who` attaches; it starts anew first if its instance is gone.
+        Attach {
+            who: usize,
+            local: bool,
+            older: bool,
+            witness: bool,
+            handover: bool,
+        },
+        Lose {
+            who: usize,
+        },
+        End {
+            who: usize,
+        },
+        Declare {
+            by: usize,
+            who: usize,
+        },
+        Wait {
+            seconds: u64,
+        },
+        NewHub,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let who = 0..6_usize;
+        let step = prop_oneof![
+            6 => (who.clone(), any::<[bool; 4]>()).prop_map(|(who, [local, older, witness, handover])| {
+                Step::Attach { who, local, older: older && witness, witness, handover }
+            }),
+            2 => who.clone().prop_map(|who| Step::Lose { who }),
+            2 => who.clone().prop_map(|who| Step::End { who }),
+            1 => (who.clone(), who).prop_map(|(by, who)| Step::Declare { by, who }),
+            2 => (1..400_u64).prop_map(|seconds| Step::Wait { seconds }),
+            1 => Just(Step::NewHub),
+        ];
+        proptest::collection::vec(step, 1..80)
+    }
+
+    /// A process and what it knows. The first three share two names.
+    #[derive(Default)]
+    struct Process {
+        instance: u64,
+        counter: u64,
+        identity: Option<(PeerId, Generation)>,
+        /// What it believes of the dead: told by the hub while it was attached.
+        gone: BTreeMap<PeerId, Generation>,
+        gone_instances: Vec<InstanceId>,
+    }
+
+    /// The rules, kept as plainly as they can be said.
+    #[derive(Default)]
+    struct Model {
+        /// Every pair that this hub ever gave, and to whom.
+        given: BTreeMap<(PeerId, Generation), InstanceId>,
+        living: BTreeMap<InstanceId, (PeerId, Generation)>,
+        dead: Vec<InstanceId>,
+        heard: BTreeMap<PeerId, Generation>,
+    }
+
+    impl Model {
+        fn give(&mut self, instance: InstanceId, id: PeerId, generation: Generation) {
+            let former = self.living.insert(instance, (id, generation));
+            if former == Some((id, generation)) {
+                return;
+            }
+            assert!(
+                former.is_none_or(|(before, _)| before == id),
+                "an instance has one id"
+            );
+            let pair = self.given.insert((id, generation), instance);
+            assert!(pair.is_none(), "{id}#{generation} was given twice");
+            let top = self.heard.entry(id).or_default();
+            assert!(generation > *top, "{id}#{generation} is not above {top}");
+            *top = generation;
+        }
+
+        fn check(&self, table: &IdentityTable) {
+            let ids: Vec<_> = self.living.values().map(|(id, _)| *id).collect();
+            let mut distinct = ids.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), ids.len(), "one id for two living instances");
+            for (instance, who) in &self.living {
+                assert_eq!(table.identity(*instance), Some(*who));
+            }
+            assert_eq!(table.living.len(), self.living.len());
+            for instance in &self.dead {
+                assert!(table.is_gone(*instance) && table.identity(*instance).is_none());
+            }
+            for (name, id) in &table.names {
+                assert_eq!(table.ids[id].name.as_ref(), Some(name));
+            }
+            let bound = table.ids.values().filter(|slot| slot.name.is_some());
+            assert_eq!(bound.count(), table.names.len(), "a name has one binding");
+            let waiting = table.living.values().filter(|h| h.detached_until.is_some());
+            assert_eq!(waiting.count(), table.graces.len());
+        }
+    }
+
+    struct World {
+        now: Instant,
+        table: IdentityTable,
+        model: Model,
+        processes: Vec<Process>,
+        next: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self {
+                now: at(0),
+                table: table(),
+                model: Model::default(),
+                processes: (0..6).map(|_| Process::default()).collect(),
+                next: 1,
+            };
+            world.model.give(HUB, PeerId(1), Generation(1));
+            world
+        }
+
+        fn drain(&mut self) {
+            while let Some(effect) = self.table.poll() {
+                match effect {
+                    IdentityEffect::Gone { peer, .. } => {
+                        let who = self.model.living.remove(&peer.instance);
+                        assert_eq!(who, Some((peer.id, peer.generation)), "gone once");
+                        self.model.dead.push(peer.instance);
+                        for process in &mut self.processes {
+                            let attached = self.table.identity(InstanceId(process.instance));
+                            if attached.is_some() {
+                                let known = process.gone.entry(peer.id).or_default();
+                                *known = (*known).max(peer.generation);
+                                process.gone_instances.push(peer.instance);
+                            }
+                        }
+                    }
+                    IdentityEffect::Raised {
+                        instance,
+                        id,
+                        generation,
+                    } => {
+                        self.model.give(instance, id, generation);
+                    }
+                    IdentityEffect::Completed => {}
+                }
+            }
+        }
+
+        fn attach(&mut self, who: usize, local: bool, older: bool, witness: bool, handover: bool) {
+            let process = &mut self.processes[who];
+            let fresh = process.instance == 0 || self.table.is_gone(InstanceId(process.instance));
+            if fresh {
+                *process = Process {
+                    instance: self.next,
+                    ..Process::default()
+                };
+                self.next += 1;
+            }
+            process.counter += 1;
+            let attach = Attach {
+                instance: InstanceId(process.instance),
+                counter: if older { 0 } else { process.counter },
+                name: [Some("a"), Some("b"), Some("b")]
+                    .get(who)
+                    .copied()
+                    .flatten()
+                    .map(name),
+                identity: process.identity,
+                handover,
+                budget: 0,
+                message_cap: 0,
+                attachments: false,
+                gone: if witness {
+                    process.gone.clone().into_iter().collect()
+                } else {
+                    Vec::new()
+                },
+                gone_instances: if witness {
+                    process.gone_instances.clone()
+                } else {
+                    Vec::new()
+                },
+            };
+            let was = self.table.identity(attach.instance);
+            let result = self.table.attach(self.now, &attach, local);
+            for &(id, generation) in &attach.gone {
+                if !matches!(result, Err(Refusal::Outdated | Refusal::Fenced { .. })) {
+                    let top = self.model.heard.entry(id).or_default();
+                    *top = (*top).max(generation);
+                }
+            }
+            self.drain();
+            match result {
+                Ok(given) => {
+                    assert!(was.is_none_or(|(id, _)| id == given.id), "it keeps its id");
+                    assert_eq!(was.is_some(), given.resumed);
+                    self.model.give(attach.instance, given.id, given.generation);
+                    if let Some((id, generation)) = attach.identity {
+                        let top = self.model.heard.entry(id).or_default();
+                        *top = (*top).max(generation);
+                    }
+                    self.processes[who].identity = Some((given.id, given.generation));
+                }
+                Err(Refusal::NameTaken { .. }) => {
+                    let wanted = attach.name.expect("only names are taken");
+                    let holder = self.table.ids[&self.table.names[&wanted]].holder;
+                    assert!(holder.is_some_and(|h| self.model.living.contains_key(&h)));
+                }
+                Err(Refusal::Outdated) => assert!(older && was.is_some()),
+                Err(Refusal::Fenced { .. }) => {
+                    assert!(self.model.dead.contains(&attach.instance));
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+
+        /// The hub dies and another begins that knows nobody.
+        fn new_hub(&mut self) {
+            let hub = InstanceId(HUB.0 + self.next);
+            self.next += 1;
+            self.table = IdentityTable::found(self.now, IdentityConfig::default(), hub, None);
+            self.model = Model::default();
+            self.model.give(hub, PeerId(1), Generation(1));
+        }
+
+        fn step(&mut self, step: Step) {
+            let instance = |who: usize, world: &Self| InstanceId(world.processes[who].instance);
+            match step {
+                Step::Attach {
+                    who,
+                    local,
+                    older,
+                    witness,
+                    handover,
+                } => {
+                    self.attach(who, local, older, witness, handover);
+                }
+                Step::Lose { who } => {
+                    let instance = instance(who, self);
+                    self.table.detached(self.now, instance, GRACE);
+                }
+                Step::End { who } => {
+                    let instance = instance(who, self);
+                    self.table.gone(self.now, instance);
+                }
+                Step::Declare { by, who } => {
+                    let (by, who) = (instance(by, self), instance(who, self));
+                    if self.table.identity(by).is_some() && self.table.identity(who).is_some() {
+                        self.table.declare_gone(self.now, by, &[who]);
+                        assert!(self.table.is_gone(who));
+                    }
+                }
+                Step::Wait { seconds } => {
+                    self.now = self.now + Duration::from_secs(seconds);
+                    self.table.timeout(self.now);
+                    assert!(self.table.deadline().is_none_or(|next| next > self.now));
+                }
+                Step::NewHub => self.new_hub(),
+            }
+            self.drain();
+            self.model.check(&self.table);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_identity_is_given_twice_whatever_happens(steps in steps()) {
+            let mut world = World::new();
+            for step in steps {
+                world.step(step);
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What has come for the application: one queue for each namespace, and whether it is ready.
+//!
+//! While a namespace is pending, what has a listener is delivered at once and the rest is held, in
+//! order. Once it is ready, an unknown name is refused at once.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::id::{InstanceId, NamespaceId};
+use crate::message::{Payload, Receipt};
+use crate::talk::Place;
+use crate::time::Instant;
+use crate::wire::{NamespaceDeclaration, Refusal};
+
+/// The names that an application handles in a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names with a request handler.
+    pub handlers: BTreeSet<Arc<str>>,
+    /// Names with an event listener.
+    pub listeners: BTreeSet<Arc<str>>,
+    /// Whether every event of the namespace has a listener.
+    pub all_events: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inbox<F> {
+    namespaces: Vec<Namespace<F>>,
+    by_name: BTreeMap<String, usize>,
+    /// Whether an unknown namespace is refused.
+    ready: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Namespace<F> {
+    name: String,
+    /// Whether the application has opened it; else something came for it while all was pending.
+    opened: bool,
+    ready: bool,
+    names: Names,
+    deliverable: VecDeque<Item<F>>,
+    held: VecDeque<Item<F>>,
+    /// Whether the application has been told that something is there.
+    announced: bool,
+    /// The deadline of requests made in this namespace, if it has one of its own.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// One message held for the application.
+#[derive(Debug)]
+pub(crate) struct Item<F> {
+    pub(crate) from: InstanceId,
+    pub(crate) sequence: u64,
+    pub(crate) place: Place,
+    pub(crate) event: Arc<str>,
+    pub(crate) codec: u8,
+    pub(crate) payload: Payload,
+    pub(crate) attachments: Vec<F>,
+    pub(crate) lost: bool,
+    pub(crate) kind: ItemKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemKind {
+    Event(Receipt),
+    Request {
+        request: u64,
+        deadline: Option<Instant>,
+        reply_credit: u32,
+    },
+}
+
+/// A name that cannot be one of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a namespace name has 1 to 255 bytes of UTF-8 without NUL and does not start with `$`; `_` is the default one"
+)]
+pub struct NameError;
+
+impl<F> Inbox<F> {
+    pub(crate) fn new() -> Self {
+        Self {
+            namespaces: Vec::new(),
+            by_name: BTreeMap::new(),
+            ready: false,
+        }
+    }
+
+    /// Opens a namespace, or finds it again. `true` if it was not open.
+    pub(crate) fn open(&mut self, shown: &str) -> Result<(NamespaceId, bool), NameError> {
+        let bad = shown.is_empty() || shown.len() > 255 || shown.starts_with('$');
+        if bad || shown.bytes().any(|byte| byte == 0) {
+            return Err(NameError);
+        }
+        let name = match shown {
+            "_" => "",
+            other => other,
+        };
+        let at = self.at(name);
+        let namespace = &mut self.namespaces[at];
+        let new = !namespace.opened;
+        namespace.opened = true;
+        Ok((NamespaceId(at as u32), new))
+    }
+
+    fn at(&mut self, name: &str) -> usize {
+        if let Some(at) = self.by_name.get(name) {
+            return *at;
+        }
+        let at = self.namespaces.len();
+        self.by_name.insert(name.to_owned(), at);
+        self.namespaces.push(Namespace {
+            name: name.to_owned(),
+            opened: false,
+            ready: false,
+            names: Names::default(),
+            deliverable: VecDeque::new(),
+            held: VecDeque::new(),
+            announced: false,
+            deadline: None,
+        });
+        at
+    }
+
+    pub(crate) fn get_mut(&mut self, id: NamespaceId) -> Option<&mut Namespace<F>> {
+        self.namespaces
+            .get_mut(id.0 as usize)
+            .filter(|namespace| namespace.opened)
+    }
+
+    /// The name as it stands on the wire.
+    pub(crate) fn name(&self, id: NamespaceId) -> Option<&str> {
+        let namespace = self.namespaces.get(id.0 as usize)?;
+        namespace.opened.then_some(namespace.name.as_str())
+    }
+
+    pub(crate) fn id_of(&self, name: &str) -> Option<NamespaceId> {
+        self.by_name.get(name).map(|at| NamespaceId(*at as u32))
+    }
+
+    /// Replaces the names that the application handles. What was held for a new one is delivered
+    /// now, in order. `true` if the application has to be told that something is there.
+    pub(crate) fn declare(&mut self, id: NamespaceId, names: Names) -> bool {
+        let Some(namespace) = self.get_mut(id) else {
+            return false;
+        };
+        namespace.names = names;
+        let held = core::mem::take(&mut namespace.held);
+        for item in held {
+            match namespace.known(&item.event, item.kind).is_some() {
+                true => namespace.deliverable.push_back(item),
+                false => namespace.held.push_back(item),
+            }
+        }
+        namespace.announce()
+    }
+
+    /// Ends the pending time of one namespace. What is held for a name that nobody has is refused.
+    pub(crate) fn ready(&mut self, id: NamespaceId) -> Vec<(Item<F>, Refusal)> {
+        let Some(namespace) = self.get_mut(id) else {
+            return Vec::new();
+        };
+        namespace.ready = true;
+        let held = core::mem::take(&mut namespace.held);
+        held.into_iter()
+            .map(|item| (item, Refusal::NoHandler))
+            .collect()
+    }
+
+    /// Ends the pending time of the node: an unknown namespace is refused from now on.
+    pub(crate) fn all_ready(&mut self) -> Vec<(Item<F>, Refusal)> {
+        self.ready = true;
+        let mut refused = Vec::new();
+        for at in 0..self.namespaces.len() {
+            if self.namespaces[at].opened {
+                refused.extend(self.ready(NamespaceId(at as u32)));
+            } else {
+                let held = core::mem::take(&mut self.namespaces[at].held);
+                refused.extend(held.into_iter().map(|item| (item, Refusal::NoNamespace)));
+            }
+        }
+        refused
+    }
+
+    pub(crate) fn is_all_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the node has said that it will not hold what comes for this namespace.
+    pub(crate) fn is_ready(&self, id: NamespaceId) -> bool {
+        self.namespaces
+            .get(id.0 as usize)
+            .is_some_and(|namespace| namespace.ready)
+    }
+
+    /// The name of an event as this node knows it, if the application handles it.
+    pub(crate) fn known(&self, namespace: &str, event: &str, request: bool) -> Option<Arc<str>> {
+        let at = *self.by_name.get(namespace)?;
+        self.namespaces[at].known_name(event, request)
+    }
+
+    /// Takes a message in. Returns the namespace to announce, or the message with the reason for
+    /// which it is refused.
+    pub(crate) fn arrive(
+        &mut self,
+        namespace: &str,
+        item: Item<F>,
+    ) -> Result<Option<NamespaceId>, (Item<F>, Refusal)> {
+        let at = match self.by_name.get(namespace) {
+            Some(at) => *at,
+            None if self.ready => return Err((item, Refusal::NoNamespace)),
+            None => self.at(namespace),
+        };
+        let refuses_unknown = self.ready;
+        let namespace = &mut self.namespaces[at];
+        if namespace.known(&item.event, item.kind).is_some() {
+            namespace.deliverable.push_back(item);
+            return Ok(namespace.announce().then_some(NamespaceId(at as u32)));
+        }
+        if namespace.ready {
+            return Err((item, Refusal::NoHandler));
+        }
+        if refuses_unknown && !namespace.opened {
+            return Err((item, Refusal::NoNamespace));
+        }
+        namespace.held.push_back(item);
+        Ok(None)
+    }
+
+    /// The next message of a namespace.
+    pub(crate) fn next(&mut self, id: NamespaceId) -> Option<Item<F>> {
+        let namespace = self.get_mut(id)?;
+        let item = namespace.deliverable.pop_front();
+        namespace.announced = item.is_some();
+        item
+    }
+
+    /// Removes what matches, wherever it waits.
+    pub(crate) fn remove(&mut self, mut matches: impl FnMut(&Item<F>) -> bool) -> Vec<Item<F>> {
+        let mut removed = Vec::new();
+        for namespace in &mut self.namespaces {
+            for queue in [&mut namespace.deliverable, &mut namespace.held] {
+                for item in core::mem::take(queue) {
+                    match matches(&item) {
+                        true => removed.push(item),
+                        false => queue.push_back(item),
+                    }
+                }
+            }
+        }
+        removed
+    }
+
+    /// What this node declares to the hub.
+    pub(crate) fn declarations(&self) -> Vec<NamespaceDeclaration> {
+        let opened = self.namespaces.iter().filter(|namespace| namespace.opened);
+        opened
+            .map(|namespace| NamespaceDeclaration {
+                name: namespace.name.clone(),
+                ready: namespace.ready,
+                all_events: namespace.names.all_events,
+                handlers: strings(&namespace.names.handlers),
+                listeners: strings(&namespace.names.listeners),
+            })
+            .collect()
+    }
+
+    /// Whether some opened namespace is still pending.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.ready || self.namespaces.iter().any(|one| one.opened && !one.ready)
+    }
+
+    /// How many messages are held for the application.
+    pub(crate) fn len(&self) -> usize {
+        let queues = self.namespaces.iter();
+        queues
+            .map(|namespace| namespace.deliverable.len() + namespace.held.len())
+            .sum()
+    }
+}
+
+impl<F> Namespace<F> {
+    fn known(&self, event: &str, kind: ItemKind) -> Option<Arc<str>> {
+        self.known_name(event, matches!(kind, ItemKind::Request { .. }))
+    }
+
+    fn known_name(&self, event: &str, request: bool) -> Option<Arc<str>> {
+        if request {
+            return self.names.handlers.get(event).cloned();
+        }
+        if let Some(name) = self.names.listeners.get(event) {
+            return Some(name.clone());
+        }
+        self.names.all_events.then(|| event.into())
+    }
+
+    fn announce(&mut self) -> bool {
+        let news = !self.announced && !self.deliverable.is_empty();
+        self.announced |= news;
+        news
+    }
+}
+
+fn strings(names: &BTreeSet<Arc<str>>) -> Vec<String> {
+    names.iter().map(|name| String::from(&**name)).collect()
+}

@@ -1,0 +1,357 @@
+//! One node: many links, one conversation for each remote instance, and the parts that decide.
+//! The node itself only dispatches between them.
+
+mod death;
+mod dial;
+mod hub_side;
+mod links;
+mod loopback;
+mod outbox;
+mod receive;
+mod send;
+mod serve;
+mod talks;
+mod uplink;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+
+pub use links::{Hangup, LinkConfig, LinkOrigin, Read, UnknownLink, WriteError};
+pub use serve::StaleTicket;
+
+use crate::config::{Config, ConfigError, Role};
+use crate::group::Roster;
+use crate::id::{
+    Generation, InstanceId, LinkId, MessageId, NamespaceId, PeerId, PeerName, RequestId,
+};
+use crate::inbox::{Inbox, NameError, Names};
+use crate::link::WriteBatch;
+use crate::output::{Event, Output, Wake};
+use crate::rng::Rng;
+use crate::stats::Stats;
+use crate::talk::{Books, BufferPool, Ledger, Rooms};
+use crate::time::Instant;
+use crate::timers::Timers;
+use dial::Dial;
+use hub_side::HubSide;
+use links::Links;
+use outbox::Outbox;
+use send::Requests;
+use serve::Serving;
+use talks::Talks;
+use uplink::Uplink;
+
+/// Where a node takes its choices from. The same seeds and inputs give the same outputs.
+#[derive(Clone)]
+pub struct Seeds {
+    /// For instance numbers and jitter.
+    pub behaviour: [u8; 32],
+}
+
+impl core::fmt::Debug for Seeds {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Seeds(..)")
+    }
+}
+
+/// Who this node is.
+#[derive(Debug)]
+struct Me {
+    instance: InstanceId,
+    name: Option<PeerName>,
+    identity: Option<(PeerId, Generation)>,
+    /// Counts the attachments of this instance.
+    counter: u64,
+}
+
+/// What a deadline is for. The order is the order in which equal deadlines fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Link(LinkId),
+    Backoff(LinkId),
+    Mark(InstanceId),
+    Dial,
+    Identity,
+    Message(MessageId),
+    Ready,
+    Drain,
+}
+
+impl Timer {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Link(_) => "a link's hello, lease or keepalive",
+            Self::Backoff(_) => "a write that waits for room for descriptors",
+            Self::Mark(_) => "a mark that waits for more to cover",
+            Self::Dial => "the next attempt to reach the hub",
+            Self::Identity => "a grace of the hub",
+            Self::Message(_) => "a deadline",
+            Self::Ready => "the end of the pending time",
+            Self::Drain => "the end of a drain",
+        }
+    }
+}
+
+/// The protocol of one process, as a pure state machine.
+///
+/// - `handle_*` says what the world did; every one takes the time, which never runs backwards.
+/// - [`Node::send`], [`Node::request`] and their like say what the application wants.
+/// - [`Node::poll`] says what must happen next; call it until it is [`Output::Idle`], after every
+///   input.
+/// - Getters change nothing.
+///
+/// `F` is the handle of an attachment: `OwnedFd` in real transports, `Infallible` where there are
+/// none. It is moved in, lent to a write, and moved out; it is never copied or lost.
+#[derive(Debug)]
+pub struct Node<F> {
+    config: Config,
+    now: Instant,
+    rng: Rng,
+    me: Me,
+    links: Links<F>,
+    talks: Talks<F>,
+    /// Which link leads to an instance. On a member, everybody is behind the uplink.
+    routes: BTreeMap<InstanceId, LinkId>,
+    books: Books,
+    pool: BufferPool,
+    roster: Roster,
+    hub: Option<HubSide>,
+    uplink: Uplink,
+    dial: Dial,
+    inbox: Inbox<F>,
+    serving: Serving,
+    requests: Requests,
+    outbox: Outbox<F>,
+    timers: Timers<Timer>,
+    outputs: VecDeque<Output<F>>,
+    /// The wake that was announced last, to see how much later the driver really came.
+    announced: Option<Instant>,
+    draining: bool,
+    closed: bool,
+    stats: Stats,
+}
+
+impl<F> Node<F> {
+    /// A node at the beginning of its life.
+    ///
+    /// # Errors
+    ///
+    /// A value of the configuration that cannot work, with the rule for it.
+    pub fn new(config: Config, seeds: &Seeds, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut rng = Rng::new(&seeds.behaviour, 1);
+        let instance = InstanceId(rng.next_u64().max(1));
+        let me = Me {
+            instance,
+            name: config.name.clone(),
+            identity: None,
+            counter: 0,
+        };
+        let books = Books {
+            ledger: Ledger::new(config.receive_budget, config.flow_floor),
+            rooms: Rooms::new(config.reassembly_cap),
+        };
+        let mut node = Self {
+            now,
+            rng,
+            me,
+            links: Links::new(),
+            talks: Talks::new(),
+            routes: BTreeMap::new(),
+            books,
+            pool: BufferPool::default(),
+            roster: Roster::new(),
+            hub: None,
+            uplink: Uplink::default(),
+            dial: Dial::default(),
+            inbox: Inbox::new(),
+            serving: Serving::new(),
+            requests: Requests::new(),
+            outbox: Outbox::new(),
+            timers: Timers::new(),
+            outputs: VecDeque::new(),
+            announced: None,
+            draining: false,
+            closed: false,
+            stats: Stats::default(),
+            config,
+        };
+        if node.config.role == Role::Hub {
+            node.found();
+        }
+        Ok(node)
+    }
+
+    /// Fires what is due. Call it at the wake that [`Output::Idle`] named, after every ready link
+    /// was read; calling it early does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        self.notice_jump();
+        while let Some(timer) = self.timers.expired(self.now) {
+            match timer {
+                Timer::Link(link) => self.link_timeout(link),
+                Timer::Backoff(link) => self.end_backoff(link),
+                Timer::Mark(instance) => self.mark_due(instance),
+                Timer::Dial => self.dial_due(),
+                Timer::Identity => self.identity_due(),
+                Timer::Message(id) => self.message_due(id),
+                Timer::Ready => self.all_ready_due(),
+                Timer::Drain => self.drain_due(),
+            }
+        }
+    }
+
+    /// What must happen next.
+    pub fn poll(&mut self) -> Output<F> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if self.outbox.must_retry() {
+                self.retry_parked();
+                continue;
+            }
+            if self.run_loopback() {
+                continue;
+            }
+            if let Some(link) = self.next_plan() {
+                self.stats.plans += 1;
+                return Output::Write(link);
+            }
+            if self.outputs.is_empty() {
+                break;
+            }
+        }
+        self.check_drained();
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        let wake = self.timers.earliest().map(|(at, timer)| Wake {
+            at,
+            reason: timer.reason(),
+        });
+        self.announced = wake.map(|wake| wake.at);
+        Output::Idle(wake)
+    }
+
+    /// The committed plan of a link: bytes, and attachments while nothing of it is written.
+    pub fn write_batch(&self, link: LinkId) -> Option<WriteBatch<'_, F>> {
+        self.links.get(link)?.tx.batch()
+    }
+
+    /// Opens a namespace, or finds it again. `_` is the default one.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
+    pub fn open(&mut self, now: Instant, name: &str) -> Result<NamespaceId, NameError> {
+        self.advance(now);
+        let (id, new) = self.inbox.open(name)?;
+        if new {
+            self.declarations_changed();
+        }
+        Ok(id)
+    }
+
+    /// Says which names the application handles in a namespace, in place of what was said before.
+    pub fn declare(&mut self, now: Instant, namespace: NamespaceId, names: Names) {
+        self.advance(now);
+        if self.inbox.declare(namespace, names) {
+            self.emit(Event::Incoming(namespace));
+        }
+        self.declarations_changed();
+    }
+
+    /// Says that the names of a namespace are complete: what comes for another is refused.
+    pub fn ready(&mut self, now: Instant, namespace: NamespaceId) {
+        self.advance(now);
+        let refused = self.inbox.ready(namespace);
+        self.refuse_items(refused);
+        self.declarations_changed();
+    }
+
+    /// Says that the list of namespaces is complete, and the names of each.
+    pub fn ready_all(&mut self, now: Instant) {
+        self.advance(now);
+        self.all_ready_due();
+    }
+
+    fn all_ready_due(&mut self) {
+        self.timers.set(Timer::Ready, None);
+        if self.inbox.is_all_ready() {
+            return;
+        }
+        let refused = self.inbox.all_ready();
+        self.refuse_items(refused);
+        self.declarations_changed();
+    }
+
+    /// Sets the deadline of requests for which the caller gives none: of one namespace, or of all
+    /// that have none of their own. Zero is ignored.
+    pub fn set_default_deadline(&mut self, namespace: Option<NamespaceId>, deadline: Duration) {
+        if deadline.is_zero() {
+            return;
+        }
+        match namespace {
+            Some(id) => {
+                if let Some(namespace) = self.inbox.get_mut(id) {
+                    namespace.deadline = Some(deadline);
+                }
+            }
+            None => self.config.deadline = deadline,
+        }
+    }
+
+    /// Who is there.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The id and generation of this node, once it is attached.
+    pub fn identity(&self) -> Option<(PeerId, Generation)> {
+        self.me.identity
+    }
+
+    /// The instance of this node.
+    pub fn instance(&self) -> InstanceId {
+        self.me.instance
+    }
+
+    /// Whether this node is attached to a hub, or is one.
+    pub fn is_connected(&self) -> bool {
+        self.hub.is_some() || self.uplink.is_attached()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Bytes that wait to be held by their receivers' nodes, over all of them.
+    pub fn buffered(&self) -> u64 {
+        self.outbox.total()
+    }
+
+    /// Messages that wait for the application.
+    pub fn unread(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Requests without an outcome.
+    pub fn pending(&self) -> impl Iterator<Item = RequestId> + '_ {
+        self.requests.ids()
+    }
+
+    fn emit(&mut self, event: Event<F>) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Takes the driver's time. It never runs backwards here.
+    fn advance(&mut self, now: Instant) {
+        if now < self.now {
+            self.stats.clock_backwards += 1;
+        } else {
+            self.now = now;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Ends: of a remote instance, of this one, and of the node.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::outbox::Parked;
+use super::{Node, Timer};
+use crate::group::Roster;
+use crate::id::{InstanceId, LinkId, MessageId, RequestId};
+use crate::message::{Fate, Outcome, Target, UnknownCause};
+use crate::output::Event;
+use crate::talk::{Leftover, Place, Talk};
+use crate::time::Instant;
+use crate::wire::{CloseCode, Refusal};
+
+impl<F> Node<F> {
+    /// A remote instance has ended: everything with it ends at once, with the cause.
+    pub(super) fn instance_gone(&mut self, instance: InstanceId) {
+        self.requester_gone(instance);
+        self.timers.set(Timer::Mark(instance), None);
+        let Some(talk) = self.talks.remove(instance) else {
+            return;
+        };
+        self.end_talk(instance, talk, UnknownCause::PeerGone);
+        self.serve_starving();
+        self.outbox.retry_soon();
+    }
+
+    fn end_talk(&mut self, instance: InstanceId, talk: Talk<F>, cause: UnknownCause) {
+        let before = talk.out.buffered();
+        let refused = talk.refused;
+        let (dropped, reserve) = talk.inb.end(&mut self.books);
+        self.stats.attachments_dropped += dropped.len() as u64;
+        self.requests.reserved -= reserve;
+        let Leftover {
+            uncommitted,
+            unconfirmed,
+        } = talk.out.end();
+        self.outbox.released(before, (0, 0));
+        // The last of them is put back first, so that they stand in their old order.
+        for draft in uncommitted.into_iter().rev() {
+            if let Some((id, message, how)) = self.decode(draft) {
+                self.requests.unbind(id);
+                match message.target {
+                    Target::Named(_) | Target::Any | Target::Hub => {
+                        self.outbox.park_first(Parked { id, message, how });
+                    }
+                    _ => self.end_uncommitted(id, message, how, Refusal::PeerGone),
+                }
+            }
+        }
+        for request in self.requests.to(instance) {
+            self.finish(RequestId(request), Outcome::Unknown(cause));
+        }
+        for message in unconfirmed {
+            self.unconfirmed(message);
+        }
+        for target in refused {
+            self.emit(Event::Sendable(target));
+        }
+    }
+
+    fn unconfirmed(&mut self, message: MessageId) {
+        self.timers.set(Timer::Message(message), None);
+        self.emit(Event::Fate {
+            message,
+            fate: Fate::Unconfirmed,
+        });
+    }
+
+    /// What is taken now came from an instance that has ended since: only its room is left to free.
+    pub(super) fn take_departed(&mut self, from: InstanceId, place: Place) {
+        if place.room > 0 {
+            self.books.rooms.free(from, place.room);
+        }
+    }
+
+    /// The hub holds this instance for gone. What it had with others ends; the node goes on as a
+    /// new instance, with its name.
+    pub(super) fn begin_anew(&mut self) {
+        self.emit(Event::Fenced);
+        for instance in self.talks.instances() {
+            self.requester_gone(instance);
+            self.timers.set(Timer::Mark(instance), None);
+            if let Some(talk) = self.talks.remove(instance) {
+                self.end_talk(instance, talk, UnknownCause::Closed);
+            }
+        }
+        self.me.instance = InstanceId(self.rng.next_u64().max(1));
+        self.me.identity = None;
+        self.me.counter = 0;
+        self.roster = Roster::new();
+        self.uplink.begin_anew();
+    }
+
+    /// Stops taking in, and reports `Event::Drained` when everything accepted was taken by its
+    /// receivers, or when the time is over.
+    pub fn drain(&mut self, now: Instant, within: Duration) {
+        self.advance(now);
+        self.draining = true;
+        self.timers.set(Timer::Drain, self.now.checked_add(within));
+    }
+
+    pub(super) fn drain_due(&mut self) {
+        if core::mem::take(&mut self.draining) {
+            self.emit(Event::Drained { clean: false });
+        }
+    }
+
+    pub(super) fn check_drained(&mut self) {
+        if !self.draining {
+            return;
+        }
+        for instance in self.talks.instances() {
+            // What came has to be marked, or the others cannot come to rest either.
+            self.mark_due(instance);
+        }
+        if self.is_settled() {
+            self.draining = false;
+            self.timers.set(Timer::Drain, None);
+            self.emit(Event::Drained { clean: true });
+        }
+    }
+
+    /// Whether nothing waits for a receiver, an acknowledgement or an outcome.
+    pub fn is_settled(&self) -> bool {
+        self.outbox.is_empty()
+            && self.requests.is_empty()
+            && self.talks.iter().all(|(_, talk)| talk.out.is_settled())
+    }
+
+    /// The messages and requests that are not known to be taken.
+    pub fn undelivered(&self) -> Vec<MessageId> {
+        let talks = self.talks.iter();
+        let mut ids: Vec<MessageId> = talks
+            .flat_map(|(_, talk)| talk.out.unsettled())
+            .chain(self.outbox.ids())
+            .chain(self.requests.ids().map(|request| MessageId(request.0)))
+            .filter(|id| id.0 != 0)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Ends the node in good order: peers are told, requests end, nothing is accepted any more.
+    /// Who wants everything delivered drains before.
+    pub fn close(&mut self, now: Instant) {
+        self.advance(now);
+        if core::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.timers.set(Timer::Dial, None);
+        while let Some(parked) = self.outbox.pop_any() {
+            let Parked { id, message, how } = parked;
+            self.end_uncommitted(id, message, how, Refusal::Closed);
+        }
+        let links: Vec<LinkId> = self.links.ids();
+        for link in links {
+            self.close_link(link, CloseCode::Normal, "closed");
+        }
+        for instance in self.talks.instances() {
+            self.requester_gone(instance);
+            if let Some(talk) = self.talks.remove(instance) {
+                self.end_talk(instance, talk, UnknownCause::Closed);
+            }
+        }
+        while let Some(parked) = self.outbox.pop_any() {
+            let Parked { id, message, how } = parked;
+            self.end_uncommitted(id, message, how, Refusal::Closed);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! When the hub is dialled again.
+
+use super::{Node, Timer};
+use crate::output::{DialId, Event, Output};
+use crate::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Dial {
+    /// The attempt that the driver makes now.
+    current: Option<DialId>,
+    next: u64,
+    /// Attempts since the last success.
+    attempt: u32,
+    /// Since when there has been no success.
+    since: Option<Instant>,
+    /// Whether this node reaches its hub by dialling.
+    pub(super) dials: bool,
+}
+
+impl<F> Node<F> {
+    /// Begins to dial the hub: at once, and again after every loss.
+    pub fn dial(&mut self, now: Instant) {
+        self.advance(now);
+        self.dial.dials = true;
+        if self.dial.current.is_none() && self.uplink.link().is_none() && !self.closed {
+            self.dial_due();
+        }
+    }
+
+    pub(super) fn dial_due(&mut self) {
+        self.timers.set(Timer::Dial, None);
+        if self.closed || self.dial.current.is_some() {
+            return;
+        }
+        self.dial.next += 1;
+        let id = DialId(self.dial.next);
+        self.dial.current = Some(id);
+        self.outputs.push_back(Output::Dial(id));
+    }
+
+    /// The hub could not be reached. An attempt that is not the present one is ignored.
+    pub fn dial_failed(&mut self, now: Instant, id: DialId) {
+        self.advance(now);
+        if self.dial.current == Some(id) {
+            self.dial.current = None;
+            self.dial_again();
+        }
+    }
+
+    pub(super) fn dial_succeeded(&mut self, id: DialId) {
+        if self.dial.current == Some(id) {
+            self.dial.current = None;
+        }
+    }
+
+    /// The hub took this node in: the next loss begins with the first delay again.
+    pub(super) fn dial_settled(&mut self) {
+        self.dial.attempt = 0;
+        self.dial.since = None;
+    }
+
+    /// Sets the time of the next attempt, or gives up.
+    pub(super) fn dial_again(&mut self) {
+        if self.closed || !self.dial.dials {
+            return;
+        }
+        let rule = self.config.reconnect;
+        let since = *self.dial.since.get_or_insert(self.now);
+        let tired = rule
+            .give_up
+            .is_some_and(|after| self.now.saturating_since(since) >= after);
+        if !rule.enabled || tired {
+            self.emit(Event::GaveUp);
+            return;
+        }
+        let after = rule.delay(self.dial.attempt, self.rng.next_u64());
+        self.dial.attempt += 1;
+        self.emit(Event::Reconnecting {
+            attempt: self.dial.attempt,
+            after,
+        });
+        self.timers.set(Timer::Dial, Some(self.now + after));
+    }
+}

@@ -1,0 +1,412 @@
+//! What only a hub does: it attaches members, passes frames on, and tells who is there.
+
+use alloc::vec::Vec;
+
+use super::links::Link;
+use super::{Node, Timer};
+use crate::hub::declarations::DeclareLimits;
+use crate::hub::egress::{Egress, Unwritten};
+use crate::hub::identity::{Assignment, IdentityConfig, IdentityEffect, IdentityTable, Loss};
+use crate::hub::roster::HubRoster;
+use crate::id::{Generation, InstanceId, LinkId, PeerId};
+use crate::link::life::Medium;
+use crate::link::rx::Received;
+use crate::link::tx::Transmitter;
+use crate::output::Event;
+use crate::wire::{
+    self, Attach, Attached, CloseCode, Declare, Detach, GoneDeclaration, Header, Kind, Returned,
+    RosterGone, limits,
+};
+
+/// Roster updates stop for a plan beyond this, so that data gets its share of the link.
+const ROSTER_SHARE: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct HubSide {
+    pub(super) identities: IdentityTable,
+    pub(super) roster: HubRoster,
+    pub(super) epoch: u64,
+}
+
+impl<F> Node<F> {
+    /// Begins to be the hub.
+    pub(super) fn found(&mut self) {
+        let config = IdentityConfig {
+            name_binding: self.config.name_memory,
+            completion_grace: self.config.complete_grace,
+            ..IdentityConfig::default()
+        };
+        let name = self.me.name.clone();
+        let identities = IdentityTable::found(self.now, config, self.me.instance, name.clone());
+        let complete = identities.is_complete();
+        let mut roster = HubRoster::new(DeclareLimits::default(), complete);
+        let given = Assignment {
+            id: PeerId(1),
+            generation: Generation(1),
+            name,
+            id_changed: false,
+            resumed: false,
+            replaced: None,
+        };
+        self.me.counter = 1;
+        roster.attached(&self.attach_frame(), &given);
+        roster.subscribe(self.me.instance);
+        self.me.identity = Some((given.id, given.generation));
+        self.hub = Some(HubSide {
+            identities,
+            roster,
+            epoch: 1,
+        });
+        self.emit(Event::Connected {
+            id: given.id,
+            generation: given.generation,
+            id_changed: false,
+        });
+        self.after_attachment();
+        self.hub_changed();
+    }
+
+    /// The hub's roster has changed: tells this node and every member.
+    pub(super) fn hub_changed(&mut self) {
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        let mut gone = Vec::new();
+        while let Some(effect) = hub.identities.poll() {
+            match effect {
+                IdentityEffect::Gone { peer, .. } => {
+                    hub.roster.gone(peer);
+                    gone.push(peer);
+                }
+                IdentityEffect::Raised {
+                    instance,
+                    id,
+                    generation,
+                } => hub.roster.identified(instance, id, generation),
+                IdentityEffect::Completed => hub.roster.completed(),
+            }
+        }
+        let deadline = hub.identities.deadline();
+        self.timers.set(Timer::Identity, deadline);
+        for peer in gone {
+            self.member_gone(peer);
+        }
+        let own = self.me.instance;
+        while let Some(update) = self
+            .hub
+            .as_mut()
+            .and_then(|hub| hub.roster.next_update(own))
+        {
+            self.apply_roster(&update);
+        }
+        let waiting: Vec<InstanceId> = match &self.hub {
+            Some(hub) => hub.roster.waiting().collect(),
+            None => Vec::new(),
+        };
+        for member in waiting {
+            if let Some(link) = self.routes.get(&member) {
+                self.links.touch(*link);
+            }
+        }
+    }
+
+    pub(super) fn identity_due(&mut self) {
+        if let Some(hub) = &mut self.hub {
+            hub.identities.timeout(self.now);
+            self.hub_changed();
+        }
+    }
+
+    /// A link brings an instance.
+    pub(super) fn on_attach(&mut self, id: LinkId, attach: &Attach) {
+        let Some(local) = self
+            .links
+            .get(id)
+            .map(|link| link.config.medium == Medium::Local)
+        else {
+            return;
+        };
+        let Some(hub) = &mut self.hub else {
+            return self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
+        };
+        match hub.identities.attach(self.now, attach, local) {
+            Ok(given) => self.attach_member(id, attach, &given),
+            Err(refusal) => {
+                if let Some(answer) = refusal.answer(attach) {
+                    self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
+                }
+                self.hub_changed();
+            }
+        }
+    }
+
+    fn attach_member(&mut self, id: LinkId, attach: &Attach, given: &Assignment) {
+        let instance = attach.instance;
+        if let Some(old) = self.routes.insert(instance, id).filter(|old| *old != id) {
+            if let Some(link) = self.links.get_mut(old) {
+                link.instances.remove(&instance);
+            }
+            self.close_link(
+                old,
+                CloseCode::Replaced,
+                "the instance came over another link",
+            );
+        }
+        let bound = self.egress_bound(attach.budget);
+        let own = self.me.instance;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.instances.insert(instance);
+        link.egress = Egress::new(link.config.attachments, bound);
+        let attachments = link.config.attachments && attach.attachments;
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        let declared = Attach {
+            attachments,
+            ..attach.clone()
+        };
+        hub.roster.attached(&declared, given);
+        hub.roster.subscribe(instance);
+        let answer = Attached {
+            instance,
+            counter: attach.counter,
+            id: given.id,
+            generation: given.generation,
+            hub: own,
+            epoch: hub.epoch,
+            id_changed: given.id_changed,
+        };
+        self.control(id, Kind::ATTACHED, |body| answer.encode(body));
+        self.hub_changed();
+        self.path_begins(instance);
+    }
+
+    /// What a member can have under way to it: its budget, its reserve for replies (at most four
+    /// times that), and the first contact of everybody.
+    fn egress_bound(&self, budget: u64) -> u64 {
+        let senders = self.routes.len() as u64 + 64;
+        let first_contact = self.config.first_contact.bytes;
+        budget
+            .saturating_mul(5)
+            .saturating_add(senders * first_contact)
+    }
+
+    /// A member unbinds an instance from its link.
+    pub(super) fn on_detach(&mut self, id: LinkId, detach: Detach) {
+        if self.routes.get(&detach.instance) == Some(&id) {
+            self.lose_member(detach.instance, detach.gone);
+            self.hub_changed();
+        }
+    }
+
+    pub(super) fn on_declare(&mut self, id: LinkId, declare: &Declare) {
+        if self.routes.get(&declare.instance) != Some(&id) {
+            return self.close_link(id, CloseCode::ForgedSource, "not attached over this link");
+        }
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        match hub.roster.declare(declare) {
+            Ok(answer) => {
+                self.control(id, Kind::DECLARED, |body| answer.encode(body));
+                self.hub_changed();
+            }
+            Err(_) => self.close_link(
+                id,
+                CloseCode::ProtocolViolation,
+                "the declaration is beyond its limits or out of order",
+            ),
+        }
+    }
+
+    pub(super) fn on_gone_declaration(&mut self, id: LinkId, gone: &GoneDeclaration) {
+        let by = self
+            .links
+            .get(id)
+            .and_then(|link| link.instances.first().copied());
+        if let (Some(hub), Some(by)) = (&mut self.hub, by) {
+            hub.identities.declare_gone(self.now, by, &gone.instances);
+            self.hub_changed();
+        }
+    }
+
+    /// A frame of a conversation that a member sends.
+    pub(super) fn on_member_frame(&mut self, id: LinkId, received: Received<'_, F>) {
+        let header = received.frame.header;
+        let carried = received.attachments.len() as u64;
+        if self.routes.get(&header.source) != Some(&id) {
+            self.stats.attachments_dropped += carried;
+            return self.close_link(
+                id,
+                CloseCode::ForgedSource,
+                "the source is not attached over this link",
+            );
+        }
+        if header.destination == self.me.instance {
+            return self.on_talk_frame(received);
+        }
+        if header.hops >= limits::HOPS {
+            self.stats.hops_dropped += 1;
+            self.stats.attachments_dropped += carried;
+            return;
+        }
+        let Some(to) = self.routes.get(&header.destination).copied() else {
+            self.stats.attachments_dropped += carried;
+            return self.cannot_forward(id, &header);
+        };
+        let Some(link) = self.links.get_mut(to) else {
+            return;
+        };
+        match link
+            .egress
+            .push(&received.frame, received.attachments, received.lost)
+        {
+            Ok(()) => {
+                self.stats.forwarded += 1;
+                self.links.touch(to);
+            }
+            Err(refused) => {
+                self.stats.attachments_dropped += refused.attachments.len() as u64;
+                let code = refused.why.close_code();
+                self.close_link(id, code, "more was sent than the receiver allows");
+            }
+        }
+    }
+
+    fn cannot_forward(&mut self, id: LinkId, header: &Header) {
+        let gone = self
+            .hub
+            .as_ref()
+            .is_some_and(|hub| hub.identities.identity(header.destination).is_none());
+        if !gone {
+            self.stats.detached_dropped += 1;
+            return;
+        }
+        self.stats.gone_dropped += 1;
+        if matches!(header.kind, Kind::REQUEST | Kind::SLICE) {
+            self.return_frame(id, header.source, header.destination, header.sequence);
+        }
+    }
+
+    fn return_frame(
+        &mut self,
+        id: LinkId,
+        source: InstanceId,
+        destination: InstanceId,
+        sequence: u64,
+    ) {
+        let returned = Returned {
+            source,
+            destination,
+            sequence,
+        };
+        self.control(id, Kind::RETURNED, |body| returned.encode(body));
+    }
+
+    /// An instance that was attached over a link is not any more.
+    pub(super) fn lose_member(&mut self, instance: InstanceId, ended: bool) {
+        let grace = self.config.detach_grace;
+        let now = self.now;
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        let loss = match ended {
+            true if hub.identities.gone(now, instance) => Loss::Gone,
+            true => Loss::Unknown,
+            false => hub.identities.detached(now, instance, grace),
+        };
+        if loss == Loss::Detached {
+            hub.roster.detached(instance);
+            self.forget_route(instance);
+            self.path_ends(instance);
+        }
+        // A death comes back as an effect of the identity table, for all causes alike.
+    }
+
+    fn forget_route(&mut self, instance: InstanceId) -> Vec<Unwritten<F>> {
+        let Some(id) = self.routes.remove(&instance) else {
+            return Vec::new();
+        };
+        let Some(link) = self.links.get_mut(id) else {
+            return Vec::new();
+        };
+        link.instances.remove(&instance);
+        link.egress.take_returned(instance)
+    }
+
+    /// The hub says for all that an instance has ended.
+    fn member_gone(&mut self, peer: RosterGone) {
+        let link = self.routes.get(&peer.instance).copied();
+        let unwritten = self.forget_route(peer.instance);
+        for frame in unwritten {
+            self.stats.gone_dropped += 1;
+            self.stats.attachments_dropped +=
+                frame.attachments.as_ref().map_or(0, |held| held.len()) as u64;
+            if frame.may_be_request() {
+                self.return_unwritten(&frame);
+            }
+        }
+        for link in self.links.iter_mut() {
+            let purged = link.egress.purge(peer.instance);
+            self.stats.gone_dropped += purged.frames;
+        }
+        let empty = link.and_then(|id| self.links.get(id)).filter(|link| {
+            // A link whose only instance is fenced has nothing more to say.
+            link.instances.is_empty()
+        });
+        if let Some(id) = empty.map(|link| link.id) {
+            self.close_link(id, CloseCode::Fenced, "the instance is gone");
+        }
+    }
+
+    fn return_unwritten(&mut self, frame: &Unwritten<F>) {
+        if frame.source == self.me.instance {
+            return;
+        }
+        if let Some(back) = self.routes.get(&frame.source).copied() {
+            self.return_frame(back, frame.source, frame.destination, frame.sequence);
+        }
+    }
+
+    /// Puts what the members of a link are to be told into its plan.
+    pub(super) fn fill_roster(&mut self, id: LinkId) {
+        let Self {
+            hub: Some(hub),
+            links,
+            me,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let Some(link) = links.get_mut(id) else {
+            return;
+        };
+        let Link { instances, tx, .. } = link;
+        for member in instances.iter() {
+            let mut share = ROSTER_SHARE;
+            while share > 0 && tx.room() > 0 {
+                let Some(update) = hub.roster.next_update(*member) else {
+                    break;
+                };
+                let before = tx.room();
+                push_roster(tx, me.instance, &update);
+                share = share.saturating_sub(before - tx.room());
+            }
+        }
+    }
+}
+
+fn push_roster<F>(tx: &mut Transmitter<F>, own: InstanceId, update: &wire::RosterUpdate) {
+    tx.push_encoded(|out| {
+        wire::frame(
+            Kind::ROSTER,
+            own,
+            InstanceId::NONE,
+            |body| update.encode(body),
+            out,
+        );
+    });
+}

@@ -1,0 +1,572 @@
+//! The links of a node: bytes in, plans out, and how each one ends.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Node, Timer};
+use crate::hub::egress::Egress;
+use crate::id::{InstanceId, LinkId};
+use crate::link::life::{Life, LifeAction, LifeConfig, Medium, State};
+use crate::link::rx::Receiver;
+use crate::link::tx::{Progress, Transmitter};
+use crate::link::{WriteMisuse, Written};
+use crate::output::{DialId, Event, Output};
+use crate::time::Instant;
+use crate::wire::{self, Close, CloseCode, Hello, Kind, Ping, limits};
+
+/// How long a write waits after the kernel had no room for its descriptors (ETOOMANYREFS): other
+/// processes of the user have to receive some first.
+const ATTACHMENT_BACKOFF: Duration = Duration::from_millis(10);
+/// How much the wake may be late before the process counts as stopped.
+const JUMP: Duration = Duration::from_secs(1);
+
+/// How a link came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkOrigin {
+    /// A listener accepted it.
+    Accepted,
+    /// This node dialled the hub.
+    Dialled(DialId),
+    /// It was there from the beginning: between a parent and its child.
+    Inherited,
+}
+
+/// A connection that the driver has for the node.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkConfig {
+    /// How it came to be.
+    pub origin: LinkOrigin,
+    /// What lies between its ends.
+    pub medium: Medium,
+    /// Whether it can carry attachments.
+    pub attachments: bool,
+}
+
+/// What one read brought, as one value.
+#[derive(Debug)]
+pub struct Read<F> {
+    /// The bytes.
+    pub bytes: BytesMut,
+    /// The attachments, in order.
+    pub attachments: Vec<F>,
+    /// Whether the kernel had to leave attachments out.
+    pub truncated: bool,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// End of file.
+    End,
+    /// The other end was closed with unread input, or the network said so.
+    Reset,
+    /// The process at the other end has exited.
+    Exited,
+    /// An error of this end.
+    Failed,
+}
+
+/// The id names a link that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link has ended")]
+pub struct UnknownLink;
+
+/// A write was reported that the node cannot account for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The link has ended.
+    #[error(transparent)]
+    UnknownLink(#[from] UnknownLink),
+    /// The report does not match what was lent.
+    #[error(transparent)]
+    Misuse(#[from] WriteMisuse),
+}
+
+#[derive(Debug)]
+pub(super) struct Link<F> {
+    pub(super) id: LinkId,
+    pub(super) config: LinkConfig,
+    rx: Receiver<F>,
+    pub(super) tx: Transmitter<F>,
+    pub(super) life: Life,
+    /// Link-local frames that wait.
+    control: Vec<u8>,
+    /// The instance at the other end, from its hello.
+    pub(super) peer: Option<InstanceId>,
+    /// The instances attached over it, where this node is the hub.
+    pub(super) instances: BTreeSet<InstanceId>,
+    pub(super) egress: Egress<F>,
+    /// Conversations that have something to write.
+    pub(super) ready: VecDeque<InstanceId>,
+    /// Whether it stands in the queue of links that may have something to write.
+    dirty: bool,
+    backoff: bool,
+    /// Data goes before control in the next plan, so that a frame with attachments, which must be
+    /// the first of its plan, is not kept out for ever.
+    data_first: bool,
+    egress_first: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Links<F> {
+    slots: Vec<Option<Link<F>>>,
+    free: Vec<usize>,
+    generation: u32,
+    dirty: VecDeque<LinkId>,
+}
+
+impl<F> Links<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            dirty: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link<F>> {
+        let link = self.slots.get(id.index())?.as_ref()?;
+        (link.id == id).then_some(link)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link<F>> {
+        let link = self.slots.get_mut(id.index())?.as_mut()?;
+        (link.id == id).then_some(link)
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.slots.iter().flatten().map(|link| link.id).collect()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link<F>> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// Lets the link be asked for a plan.
+    pub(super) fn touch(&mut self, id: LinkId) {
+        if let Some(link) = self.get_mut(id)
+            && !link.dirty
+        {
+            link.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn insert(&mut self, make: impl FnOnce(LinkId) -> Link<F>) -> LinkId {
+        self.generation += 1;
+        let index = self.free.pop().unwrap_or(self.slots.len());
+        let id = LinkId {
+            index: index as u32,
+            generation: self.generation,
+        };
+        let link = make(id);
+        match self.slots.get_mut(index) {
+            Some(slot) => *slot = Some(link),
+            None => self.slots.push(Some(link)),
+        }
+        id
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link<F>> {
+        self.get(id)?;
+        self.free.push(id.index());
+        self.slots.get_mut(id.index())?.take()
+    }
+}
+
+impl<F> Node<F> {
+    /// Gives the node a connection. The link begins with this node's hello.
+    pub fn add_link(&mut self, now: Instant, config: LinkConfig) -> LinkId {
+        self.advance(now);
+        let life = LifeConfig {
+            medium: config.medium,
+            hello_deadline: self.config.hello_deadline,
+            lease: self.config.lease,
+            keepalive: self.config.keepalive,
+            frame_deadline: self.config.frame_deadline,
+        };
+        let own = self.me.instance;
+        let id = self.links.insert(|id| Link {
+            id,
+            config,
+            rx: Receiver::new(),
+            tx: Transmitter::new(),
+            life: Life::new(now, life, own),
+            control: Vec::new(),
+            peer: None,
+            instances: BTreeSet::new(),
+            egress: Egress::new(config.attachments, 0),
+            ready: VecDeque::new(),
+            dirty: false,
+            backoff: false,
+            data_first: false,
+            egress_first: false,
+        });
+        let hello = Hello {
+            version: crate::link::life::VERSION,
+            features: 0,
+            instance: own,
+            epoch: self.uplink.epoch,
+            name: self.me.name.clone(),
+            budget: self.config.receive_budget,
+            message_cap: self.config.message_cap,
+            hub: self.hub.is_some(),
+        };
+        self.control(id, Kind::HELLO, |body| hello.encode(body));
+        if !matches!(config.origin, LinkOrigin::Accepted) && self.hub.is_none() {
+            self.uplink_added(id, config.origin);
+        }
+        self.rearm(id);
+        if self.closed {
+            self.close_link(id, CloseCode::Normal, "this node is closed");
+        }
+        id
+    }
+
+    /// What one read of a link brought.
+    ///
+    /// # Errors
+    ///
+    /// The link has ended; its attachments are dropped and counted.
+    pub fn handle_read(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        read: Read<F>,
+    ) -> Result<(), UnknownLink> {
+        self.advance(now);
+        let Some(link) = self.links.get_mut(id) else {
+            self.stats.attachments_dropped += read.attachments.len() as u64;
+            return Err(UnknownLink);
+        };
+        link.life.received_bytes(now);
+        link.rx.push(read.bytes, read.attachments, read.truncated);
+        let mut rx = core::mem::replace(&mut link.rx, Receiver::new());
+        let mut open = true;
+        while open {
+            match rx.next() {
+                Ok(Some(received)) => {
+                    self.stats.frames += 1;
+                    self.stats.frames += 1;
+                    self.on_frame(id, received);
+                    open = self.is_listening(id);
+                    if let Some(limit) = self.frame_limit(id) {
+                        rx.set_limit(limit);
+                        rx.set_attachment_limit(self.config.attachments);
+                    }
+                }
+                Ok(None) => break,
+                Err(fault) => {
+                    self.close_link(id, fault.close_code(), "the bytes are no frames");
+                    break;
+                }
+            }
+        }
+        let half = rx.half_read();
+        match self.links.get_mut(id) {
+            Some(link) => {
+                link.life.half_read(now, half);
+                link.rx = rx;
+            }
+            None => self.drop_rx(rx),
+        }
+        self.rearm(id);
+        Ok(())
+    }
+
+    fn drop_rx(&mut self, mut rx: Receiver<F>) {
+        rx.discard();
+        self.stats.attachments_dropped += rx.dropped();
+    }
+
+    fn is_listening(&self, id: LinkId) -> bool {
+        let state = self.links.get(id).map(|link| link.life.state());
+        matches!(state, Some(State::Greeting | State::Open))
+    }
+
+    /// The largest frame that the link may bring in its present state.
+    fn frame_limit(&self, id: LinkId) -> Option<usize> {
+        let link = self.links.get(id)?;
+        let open = link.life.state() == State::Open;
+        Some(match (open, self.hub.is_some()) {
+            (false, _) => limits::HELLO,
+            (true, true) if link.instances.is_empty() => limits::UNAUTHENTICATED,
+            (true, _) => limits::FRAME,
+        })
+    }
+
+    /// Accounts for a write of the committed plan. After [`Written::Blocked`] the driver tries the
+    /// same plan again when the connection takes bytes.
+    ///
+    /// # Errors
+    ///
+    /// The link has ended, or the report does not match what was lent.
+    pub fn handle_written(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        result: Written,
+    ) -> Result<(), WriteError> {
+        self.advance(now);
+        let link = self.links.get_mut(id).ok_or(UnknownLink)?;
+        match link.tx.written(result)? {
+            Progress::Blocked => link.life.blocked(now),
+            Progress::NoAttachmentRoom => {
+                link.backoff = true;
+                let until = self.now + ATTACHMENT_BACKOFF;
+                self.timers.set(Timer::Backoff(id), Some(until));
+            }
+            Progress::Failed => self.end_link(id, Hangup::Failed),
+            Progress::Partial => link.life.sent(now),
+            Progress::Done => {
+                link.life.sent(now);
+                self.plan_done(id);
+            }
+        }
+        self.rearm(id);
+        Ok(())
+    }
+
+    fn plan_done(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let closing = matches!(link.life.state(), State::Closing { .. });
+        if closing && link.control.is_empty() {
+            self.end_link(id, Hangup::End);
+        } else {
+            self.links.touch(id);
+        }
+    }
+
+    pub(super) fn end_backoff(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.backoff = false;
+            if link.tx.batch().is_some() {
+                self.outputs.push_back(Output::Write(id));
+            }
+        }
+    }
+
+    /// A connection has ended; what was read of it before has been handled.
+    ///
+    /// # Errors
+    ///
+    /// The link has ended before.
+    pub fn handle_hangup(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        cause: Hangup,
+    ) -> Result<(), UnknownLink> {
+        self.advance(now);
+        self.links.get(id).ok_or(UnknownLink)?;
+        self.end_link(id, cause);
+        Ok(())
+    }
+
+    pub(super) fn link_timeout(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        match link.life.timeout(self.now) {
+            LifeAction::None => {}
+            LifeAction::SendPing => {
+                let nonce = self.now.as_nanos();
+                self.control(id, Kind::PING, |body| Ping { nonce }.encode(body));
+            }
+            LifeAction::Close(code) => self.say_close(id, code, "a deadline passed"),
+            LifeAction::Abandon => self.end_link(id, Hangup::Failed),
+        }
+        self.rearm(id);
+    }
+
+    pub(super) fn rearm(&mut self, id: LinkId) {
+        let at = self.links.get(id).and_then(|link| link.life.deadline());
+        self.timers.set(Timer::Link(id), at);
+    }
+
+    /// Queues a link-local frame.
+    pub(super) fn control(&mut self, id: LinkId, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
+        let source = self.me.instance;
+        if let Some(link) = self.links.get_mut(id) {
+            wire::frame(kind, source, InstanceId::NONE, body, &mut link.control);
+            self.links.touch(id);
+        }
+    }
+
+    /// Ends a link for a reason that its peer is told.
+    pub(super) fn close_link(&mut self, id: LinkId, code: CloseCode, text: &str) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if link.life.close(self.now, code) {
+            self.say_close(id, code, text);
+            self.rearm(id);
+        }
+    }
+
+    fn say_close(&mut self, id: LinkId, code: CloseCode, text: &str) {
+        let close = Close {
+            code: code.to_u16(),
+            text: String::from(text),
+        };
+        self.control(id, Kind::CLOSE, |body| close.encode(body));
+        self.emit(Event::LinkClosed {
+            link: id,
+            code,
+            by_peer: false,
+        });
+        self.instances_of_link_end(id, Some(code), false);
+    }
+
+    /// The connection is over.
+    pub(super) fn end_link(&mut self, id: LinkId, _cause: Hangup) {
+        let said = match self.links.get(id).map(|link| link.life.state()) {
+            Some(State::Closing { .. }) => true,
+            Some(_) => false,
+            None => return,
+        };
+        if !said {
+            self.instances_of_link_end(id, None, false);
+        }
+        let Some(mut link) = self.links.remove(id) else {
+            return;
+        };
+        link.tx.discard();
+        self.timers.set(Timer::Link(id), None);
+        self.timers.set(Timer::Backoff(id), None);
+        let ready = core::mem::take(&mut link.ready);
+        for instance in ready {
+            if let Some(talk) = self.talks.get_mut(instance) {
+                talk.queued = false;
+            }
+        }
+        self.drop_rx(link.rx);
+        self.outputs.push_back(Output::Close(id));
+    }
+
+    /// The peer closes the link in good order.
+    pub(super) fn on_close(&mut self, id: LinkId, close: &Close) {
+        let code = CloseCode::from_u16(close.code).unwrap_or(CloseCode::Normal);
+        self.emit(Event::LinkClosed {
+            link: id,
+            code,
+            by_peer: true,
+        });
+        self.instances_of_link_end(id, Some(code), true);
+        if let Some(link) = self.links.get_mut(id) {
+            link.life.ended(self.now);
+        }
+        self.end_closed(id);
+    }
+
+    fn end_closed(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        // What is committed is no use to a peer that has said goodbye.
+        link.tx.discard();
+        link.life.close(self.now, CloseCode::Normal);
+        link.control.clear();
+        let Some(mut link) = self.links.remove(id) else {
+            return;
+        };
+        self.timers.set(Timer::Link(id), None);
+        self.timers.set(Timer::Backoff(id), None);
+        for instance in core::mem::take(&mut link.ready) {
+            if let Some(talk) = self.talks.get_mut(instance) {
+                talk.queued = false;
+            }
+        }
+        self.drop_rx(link.rx);
+        self.outputs.push_back(Output::Close(id));
+    }
+
+    /// Builds the plan of the next link that has something to write.
+    pub(super) fn next_plan(&mut self) -> Option<LinkId> {
+        while let Some(id) = self.links.dirty.pop_front() {
+            let Some(link) = self.links.get_mut(id) else {
+                continue;
+            };
+            link.dirty = false;
+            if link.tx.is_idle() && self.build_plan(id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn build_plan(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        let data_first = core::mem::replace(&mut link.data_first, false);
+        let open = link.life.state() == State::Open;
+        if data_first && open {
+            self.fill_data(id);
+        }
+        self.fill_control(id, open);
+        if !data_first && open {
+            self.fill_data(id);
+        }
+        let Some(link) = self.links.get_mut(id) else {
+            return false;
+        };
+        link.tx.commit()
+    }
+
+    fn fill_control(&mut self, id: LinkId, open: bool) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if !link.control.is_empty() {
+            link.tx.push(&link.control);
+            link.control.clear();
+            link.data_first = true;
+        }
+        if open {
+            self.fill_roster(id);
+        }
+    }
+
+    fn fill_data(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.egress_first = !link.egress_first;
+        let egress_first = link.egress_first;
+        if egress_first {
+            link.egress.fill(&mut link.tx);
+        }
+        self.fill_talks(id);
+        if let Some(link) = self.links.get_mut(id)
+            && !egress_first
+        {
+            link.egress.fill(&mut link.tx);
+        }
+    }
+
+    /// Sees whether the process was stopped: then nobody is judged before he could be heard.
+    pub(super) fn notice_jump(&mut self) {
+        let late = self
+            .announced
+            .take()
+            .map(|at| self.now.saturating_since(at))
+            .filter(|late| *late > JUMP);
+        if let Some(late) = late {
+            for link in self.links.iter_mut() {
+                link.life.reprieve(self.now, JUMP);
+            }
+            for id in self.links.ids() {
+                self.rearm(id);
+            }
+            self.emit(Event::Jumped(late));
+        }
+    }
+}

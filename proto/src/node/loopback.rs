@@ -1,0 +1,47 @@
+//! What a node sends to itself goes by the same rules as everything else, without a link.
+
+use bytes::BytesMut;
+
+use super::Node;
+use crate::link::rx::Receiver;
+use crate::link::tx::{Transmitter, Written};
+use crate::wire::limits;
+
+impl<F> Node<F> {
+    /// Moves one plan of the conversation with itself. `true` if there was one.
+    pub(super) fn run_loopback(&mut self) -> bool {
+        let own = self.me.instance;
+        let Some(talk) = self.talks.get_mut(own).filter(|talk| talk.queued) else {
+            return false;
+        };
+        let mut tx = Transmitter::new();
+        talk.fill(self.now, &mut tx, &mut self.pool);
+        talk.queued = talk.wants_write();
+        if !tx.commit() {
+            return talk.queued;
+        }
+        let mut rx = Receiver::new();
+        rx.set_limit(limits::FRAME);
+        rx.set_attachment_limit(self.config.attachments);
+        let mut bytes = BytesMut::new();
+        if let Some(batch) = tx.batch() {
+            for slice in batch.slices() {
+                bytes.extend_from_slice(slice);
+            }
+        }
+        // The conversation moved its handles into the plan, so this is their only owner.
+        let attachments = tx
+            .take_attachments()
+            .and_then(alloc::sync::Arc::into_inner)
+            .unwrap_or_default();
+        let written = tx.written(Written::Wrote(bytes.len()));
+        debug_assert!(written.is_ok(), "the whole plan was copied");
+        rx.push(bytes, attachments, false);
+        while let Ok(Some(received)) = rx.next() {
+            self.stats.frames += 1;
+            self.on_talk_frame(received);
+        }
+        self.touch(own);
+        true
+    }
+}

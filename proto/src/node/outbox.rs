@@ -1,0 +1,186 @@
+//! What waits for a receiver that is not there yet, and what all receivers together may hold up.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::id::{InstanceId, MessageId};
+use crate::message::{Message, Target};
+
+/// Messages without a receiver so far, by target, in the order of their acceptance.
+#[derive(Debug)]
+pub(super) struct Outbox<F> {
+    parked: BTreeMap<Target, Parking<F>>,
+    /// Bytes in all send buffers, parked ones included.
+    total: u64,
+    /// Whether something changed that parked messages wait for.
+    retry: bool,
+    /// Flows whose senders stay without the credit that they need, in the order of asking.
+    pub(super) starving: VecDeque<(InstanceId, u32)>,
+}
+
+#[derive(Debug)]
+struct Parking<F> {
+    queue: VecDeque<Parked<F>>,
+    bytes: u64,
+    /// Whether a message was refused as full.
+    refused: bool,
+}
+
+/// A message that waits for its target.
+#[derive(Debug)]
+pub(super) struct Parked<F> {
+    pub(super) id: MessageId,
+    pub(super) message: Message<F>,
+    pub(super) how: How,
+}
+
+/// What a message is, for the frame that will carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct How {
+    pub(super) request: bool,
+    /// Flag bits of its frame: which receipt is wanted.
+    pub(super) bits: u8,
+    pub(super) deadline: Option<crate::time::Instant>,
+    pub(super) queue_attachments: bool,
+}
+
+impl<F> Outbox<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            parked: BTreeMap::new(),
+            total: 0,
+            retry: false,
+            starving: VecDeque::new(),
+        }
+    }
+
+    /// Bytes accepted and not yet held by their receivers' nodes.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Counts what a conversation's send buffer lost or gained.
+    pub(super) fn released(&mut self, before: (u64, u64), after: (u64, u64)) {
+        self.total = self.total + after.0 - before.0;
+    }
+
+    /// Bytes and messages that wait for a target.
+    pub(super) fn waiting(&self, target: &Target) -> (u64, u64) {
+        self.parked.get(target).map_or((0, 0), |parking| {
+            (parking.bytes, parking.queue.len() as u64)
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    pub(super) fn park(&mut self, parked: Parked<F>) {
+        self.insert(parked, false);
+    }
+
+    /// Puts a message back before those that were accepted later.
+    pub(super) fn park_first(&mut self, parked: Parked<F>) {
+        self.insert(parked, true);
+    }
+
+    fn insert(&mut self, parked: Parked<F>, first: bool) {
+        let size = size_of(&parked.message);
+        self.total += size;
+        let target = parked.message.target.clone();
+        let parking = self.parked.entry(target).or_insert_with(|| Parking {
+            queue: VecDeque::new(),
+            bytes: 0,
+            refused: false,
+        });
+        parking.bytes += size;
+        match first {
+            true => parking.queue.push_front(parked),
+            false => parking.queue.push_back(parked),
+        }
+        self.retry = true;
+    }
+
+    pub(super) fn refuse_full(&mut self, target: &Target) {
+        if let Some(parking) = self.parked.get_mut(target) {
+            parking.refused = true;
+        }
+    }
+
+    /// Takes a message out that was given up. With it, whether senders wait for its room.
+    pub(super) fn remove(&mut self, id: MessageId) -> Option<Parked<F>> {
+        let (target, at) = self.parked.iter().find_map(|(target, parking)| {
+            let at = parking.queue.iter().position(|parked| parked.id == id)?;
+            Some((target.clone(), at))
+        })?;
+        let parking = self.parked.get_mut(&target)?;
+        let parked = parking.queue.remove(at)?;
+        let size = size_of(&parked.message);
+        parking.bytes -= size;
+        self.total -= size;
+        if parking.queue.is_empty() && !parking.refused {
+            self.parked.remove(&target);
+        }
+        Some(parked)
+    }
+
+    /// The next message for a target.
+    pub(super) fn pop(&mut self, target: &Target) -> Option<Parked<F>> {
+        let parking = self.parked.get_mut(target)?;
+        let parked = parking.queue.pop_front()?;
+        let size = size_of(&parked.message);
+        parking.bytes -= size;
+        self.total -= size;
+        Some(parked)
+    }
+
+    /// Targets of which half of the room is free again after a refusal; each once.
+    pub(super) fn sendable(&mut self, half: u64) -> Vec<Target> {
+        let mut told = Vec::new();
+        for (target, parking) in &mut self.parked {
+            if parking.refused && parking.bytes <= half {
+                parking.refused = false;
+                told.push(target.clone());
+            }
+        }
+        self.parked
+            .retain(|_, parking| !parking.queue.is_empty() || parking.refused);
+        told
+    }
+
+    pub(super) fn pop_any(&mut self) -> Option<Parked<F>> {
+        let target = self.parked.keys().next()?.clone();
+        let parked = self.pop(&target);
+        if self.waiting(&target).1 == 0 {
+            self.parked.remove(&target);
+        }
+        parked.or_else(|| self.pop_any())
+    }
+
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.parked.keys().cloned().collect()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
+        let all = self.parked.values().flat_map(|parking| &parking.queue);
+        all.map(|parked| parked.id)
+    }
+
+    pub(super) fn must_retry(&self) -> bool {
+        self.retry && !self.parked.is_empty()
+    }
+
+    pub(super) fn retried(&mut self) {
+        self.retry = false;
+    }
+
+    /// Something changed that parked messages may wait for.
+    pub(super) fn retry_soon(&mut self) {
+        self.retry = true;
+    }
+}
+
+/// What a parked message counts: its parts as they would travel.
+pub(super) fn size_of<F>(message: &Message<F>) -> u64 {
+    (crate::wire::Header::LEN + message.event.len() + message.payload.len()) as u64
+}

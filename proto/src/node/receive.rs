@@ -1,0 +1,477 @@
+//! Frames that have come: link-local ones to the parts of the link, others to their conversation
+//! or, on a hub, on their way.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Node;
+use crate::id::{InstanceId, LinkId, RequestId};
+use crate::inbox::{Item, ItemKind};
+use crate::link::rx::Received;
+use crate::message::{Failure, Fate, Outcome, Payload, Receipt};
+use crate::output::Event;
+use crate::talk::inbound::Assembled;
+use crate::talk::{Breach, Order, Place};
+use crate::wire::flow::MAX_FLOW;
+use crate::wire::{
+    AskBody, BlockedBody, CancelBody, CloseCode, EventBody, FailedBody, Frame, Header, Kind,
+    MarkBody, ReceiptBody, ReclaimBody, Refusal, RefusedBody, ReplyBody, RequestBody, SliceBody,
+    VoidBody, WireError, flags,
+};
+
+/// Payloads up to this size are copied out of what was read, so that a kept message does not keep
+/// a whole read alive.
+const COPY_BELOW: usize = 4 * 1024;
+
+/// A message's body with what came with it, whether it came in one frame or in slices.
+struct Content<F> {
+    from: InstanceId,
+    sequence: u64,
+    flags: u8,
+    place: Place,
+    attachments: Vec<F>,
+    lost: bool,
+}
+
+/// Why a frame of a conversation is not as it must be.
+struct Fault(&'static str);
+
+impl From<WireError> for Fault {
+    fn from(_: WireError) -> Self {
+        Self("a frame's body is not what its kind says")
+    }
+}
+
+impl From<Breach> for Fault {
+    fn from(breach: Breach) -> Self {
+        Self(match breach {
+            Breach::Overrun => "more was sent than credit, first contact or room allow",
+            Breach::BadSlice => "a slice does not fit its message",
+        })
+    }
+}
+
+impl<F> Node<F> {
+    pub(super) fn on_frame(&mut self, id: LinkId, received: Received<'_, F>) {
+        let header = received.frame.header;
+        let Some(link) = self.links.get_mut(id) else {
+            self.stats.attachments_dropped += received.attachments.len() as u64;
+            return;
+        };
+        if let Err(code) = link.life.frame(header.kind) {
+            self.stats.attachments_dropped += received.attachments.len() as u64;
+            return self.close_link(id, code, "this frame may not come now");
+        }
+        if header.kind.is_link_local() {
+            self.stats.attachments_dropped += received.attachments.len() as u64;
+            return self.on_control(id, &received.frame);
+        }
+        if self.hub.is_some() {
+            return self.on_member_frame(id, received);
+        }
+        if !self.uplink.is(id) {
+            self.stats.attachments_dropped += received.attachments.len() as u64;
+            return self.close_link(id, CloseCode::ProtocolViolation, "no such peer here");
+        }
+        if header.destination != self.me.instance {
+            self.stats.gone_dropped += 1;
+            self.stats.attachments_dropped += received.attachments.len() as u64;
+            return;
+        }
+        self.on_talk_frame(received);
+    }
+
+    /// A frame of a conversation with this node.
+    pub(super) fn on_talk_frame(&mut self, received: Received<'_, F>) {
+        let header = received.frame.header;
+        let source = header.source;
+        let carried = received.attachments.len() as u64;
+        if self.roster.is_gone(source) {
+            self.stats.gone_dropped += 1;
+            self.stats.attachments_dropped += carried;
+            return;
+        }
+        if self.talk(source).broken {
+            self.stats.broken_dropped += 1;
+            self.stats.attachments_dropped += carried;
+            return;
+        }
+        let result = match header.kind.is_sequenced() {
+            true => self.on_sequenced(received),
+            false => {
+                self.stats.attachments_dropped += carried;
+                self.on_unsequenced(&received.frame)
+            }
+        };
+        if let Err(Fault(rule)) = result {
+            self.breach(source, rule);
+        }
+        self.touch(source);
+    }
+
+    fn on_unsequenced(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        let header = &frame.header;
+        let source = header.source;
+        let body = frame.body();
+        match header.kind {
+            Kind::MARK => {
+                let mark = MarkBody::decode(body)?;
+                self.on_mark(source, &mark, header.flags & flags::ANSWER != 0)?;
+            }
+            Kind::BLOCKED => {
+                let blocked = BlockedBody::decode(body)?;
+                let Self { talks, books, .. } = self;
+                let starves = match talks.get_mut(source) {
+                    Some(talk) => talk.inb.blocked(header.flow, &blocked, books)?,
+                    None => false,
+                };
+                let key = (source, header.flow);
+                if starves && !self.outbox.starving.contains(&key) {
+                    self.outbox.starving.push_back(key);
+                }
+                if starves {
+                    self.reclaim_unused();
+                }
+                self.serve_starving();
+            }
+            Kind::ASK => {
+                let path = AskBody::decode(body)?.path;
+                self.talk(source).inb.ask(path);
+            }
+            Kind::RECLAIM => {
+                let limit = ReclaimBody::decode(body)?.limit;
+                let Self { talks, pool, .. } = self;
+                if let Some(talk) = talks.get_mut(source) {
+                    talk.out.on_reclaim(header.flow, limit, pool);
+                }
+            }
+            _ => self.stats.unknown_kinds += 1,
+        }
+        Ok(())
+    }
+
+    fn on_mark(&mut self, source: InstanceId, mark: &MarkBody, answer: bool) -> Result<(), Fault> {
+        let Self {
+            talks,
+            pool,
+            outbox,
+            ..
+        } = self;
+        let Some(talk) = talks.get_mut(source) else {
+            return Ok(());
+        };
+        let before = talk.out.buffered();
+        talk.out
+            .on_mark(mark, answer, pool)
+            .map_err(|_| Fault("it acknowledged what was never sent"))?;
+        outbox.released(before, talk.out.buffered());
+        self.tell_sendable(source);
+        Ok(())
+    }
+
+    fn on_sequenced(&mut self, received: Received<'_, F>) -> Result<(), Fault> {
+        let Received {
+            frame,
+            attachments,
+            lost,
+        } = received;
+        let header = frame.header;
+        let now = self.now;
+        let len = frame.whole().len();
+        let order = self.talk(header.source).inb.order(now, &header, len);
+        if order != Order::Next {
+            match order {
+                Order::Old => self.stats.duplicates += 1,
+                _ => self.stats.gaps += 1,
+            }
+            self.stats.attachments_dropped += attachments.len() as u64;
+            return Ok(());
+        }
+        match header.kind {
+            Kind::EVENT | Kind::REQUEST => {
+                let content = self.admit(&header, len, attachments, lost)?;
+                match header.kind {
+                    Kind::EVENT => self.on_event(content, &frame),
+                    _ => self.on_request(content, &frame),
+                }
+            }
+            Kind::REPLY | Kind::FAILED => {
+                let content = self.admit(&header, len, attachments, lost)?;
+                let payload = frame.share_body_from(0);
+                self.on_answer(header.kind, header.flow, content, payload)
+            }
+            Kind::SLICE => self.on_slice(&frame, len, attachments, lost),
+            Kind::VOID => {
+                self.stats.attachments_dropped += attachments.len() as u64;
+                self.on_void(&header, frame.body())
+            }
+            _ => {
+                self.stats.attachments_dropped += attachments.len() as u64;
+                self.on_verdict(&header, frame.body())
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        header: &Header,
+        len: usize,
+        attachments: Vec<F>,
+        lost: bool,
+    ) -> Result<Content<F>, Fault> {
+        let count = attachments.len() as u64;
+        let Self { talks, books, .. } = self;
+        let Some(talk) = talks.get_mut(header.source) else {
+            self.stats.attachments_dropped += count;
+            return Err(Fault("no conversation"));
+        };
+        match talk.inb.admit(header, len, books) {
+            Ok(place) => Ok(Content {
+                from: header.source,
+                sequence: header.sequence,
+                flags: header.flags,
+                place,
+                attachments,
+                lost,
+            }),
+            Err(breach) => {
+                self.stats.attachments_dropped += count;
+                Err(breach.into())
+            }
+        }
+    }
+
+    fn on_slice(
+        &mut self,
+        frame: &Frame<'_>,
+        len: usize,
+        attachments: Vec<F>,
+        lost: bool,
+    ) -> Result<(), Fault> {
+        let header = frame.header;
+        let slice = SliceBody::decode(frame.body(), header.flags & flags::FIRST != 0)?;
+        let Self { talks, books, .. } = self;
+        let Some(talk) = talks.get_mut(header.source) else {
+            return Ok(());
+        };
+        let whole = talk
+            .inb
+            .slice(&header, len, &slice, attachments, lost, books)?;
+        let Some(whole) = whole else {
+            return Ok(());
+        };
+        self.on_assembled(&header, whole)
+    }
+
+    fn on_assembled(&mut self, header: &Header, whole: Assembled<F>) -> Result<(), Fault> {
+        let content = Content {
+            from: header.source,
+            sequence: header.sequence,
+            flags: whole.flags,
+            place: whole.place,
+            attachments: whole.attachments,
+            lost: whole.lost,
+        };
+        let body = whole.body;
+        match Kind(whole.kind) {
+            Kind::EVENT => {
+                let event = EventBody::decode(&body)?;
+                let payload = body.slice(body.len() - event.payload.len()..);
+                self.event_arrived(content, &event, payload.into())
+            }
+            Kind::REQUEST => {
+                let request = RequestBody::decode(&body)?;
+                let payload = body.slice(body.len() - request.payload.len()..);
+                self.request_arrived(content, &request, payload.into())
+            }
+            kind @ (Kind::REPLY | Kind::FAILED) => self.on_answer(kind, header.flow, content, body),
+            _ => Err(Fault("this kind does not travel in slices")),
+        }
+    }
+
+    fn on_void(&mut self, header: &Header, body: &[u8]) -> Result<(), Fault> {
+        let cost = VoidBody::decode(body)?.cost;
+        let Self { talks, books, .. } = self;
+        if let Some(talk) = talks.get_mut(header.source) {
+            let dropped = talk.inb.void(header, cost, books)?;
+            self.stats.attachments_dropped += dropped.len() as u64;
+        }
+        self.serve_starving();
+        Ok(())
+    }
+
+    fn on_event(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
+        let event = EventBody::decode(frame.body())?;
+        let payload = self.payload(frame, event.payload.len());
+        self.event_arrived(content, &event, payload)
+    }
+
+    fn on_request(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
+        let request = RequestBody::decode(frame.body())?;
+        let payload = self.payload(frame, request.payload.len());
+        self.request_arrived(content, &request, payload)
+    }
+
+    fn payload(&self, frame: &Frame<'_>, len: usize) -> Payload {
+        let body = frame.body();
+        let at = body.len() - len;
+        match len <= COPY_BELOW {
+            true => Payload::copy_from(&body[at..]),
+            false => frame.share_body_from(at).into(),
+        }
+    }
+
+    fn event_arrived(
+        &mut self,
+        content: Content<F>,
+        event: &EventBody<'_>,
+        payload: Payload,
+    ) -> Result<(), Fault> {
+        let receipt = match content.flags {
+            bits if bits & flags::WANT_HANDLED != 0 => Receipt::Handled,
+            bits if bits & flags::WANT_DELIVERED != 0 => Receipt::Delivered,
+            _ => Receipt::None,
+        };
+        let name = self.event_name(event.namespace, event.event, false);
+        let item = content.item(name, event.codec, payload, ItemKind::Event(receipt));
+        self.arrive(event.namespace, item);
+        Ok(())
+    }
+
+    fn request_arrived(
+        &mut self,
+        content: Content<F>,
+        request: &RequestBody<'_>,
+        payload: Payload,
+    ) -> Result<(), Fault> {
+        let flow = crate::wire::flow::reply_flow(request.request);
+        let credit = u64::from(request.reply_credit);
+        self.talk(content.from).out.open_reply_flow(flow, credit);
+        let deadline = match request.remaining {
+            0 => None,
+            millis => self
+                .now
+                .checked_add(Duration::from_millis(u64::from(millis))),
+        };
+        let name = self.event_name(request.namespace, request.event, true);
+        let kind = ItemKind::Request {
+            request: request.request,
+            deadline,
+            reply_credit: request.reply_credit,
+        };
+        let item = content.item(name, request.codec, payload, kind);
+        self.arrive(request.namespace, item);
+        Ok(())
+    }
+
+    fn event_name(&self, namespace: &str, event: &str, request: bool) -> Arc<str> {
+        let known = self.inbox.known(namespace, event, request);
+        known.unwrap_or_else(|| event.into())
+    }
+
+    fn arrive(&mut self, namespace: &str, item: Item<F>) {
+        match self.inbox.arrive(namespace, item) {
+            Ok(Some(id)) => self.emit(Event::Incoming(id)),
+            Ok(None) => {}
+            Err((item, reason)) => self.refuse_items([(item, reason)]),
+        }
+    }
+
+    /// The answer to a request of this node.
+    fn on_answer(
+        &mut self,
+        kind: Kind,
+        flow: u32,
+        content: Content<F>,
+        body: bytes::Bytes,
+    ) -> Result<(), Fault> {
+        if flow <= MAX_FLOW {
+            return Err(Fault("an answer must use the flow of its request"));
+        }
+        let (request, outcome) = match kind {
+            Kind::REPLY => {
+                let reply = ReplyBody::decode(&body)?;
+                let payload = body.slice(body.len() - reply.payload.len()..);
+                let outcome = Outcome::Reply {
+                    codec: reply.codec,
+                    payload: payload.into(),
+                    attachments: content.attachments,
+                };
+                (reply.request, outcome)
+            }
+            _ => {
+                let failed = FailedBody::decode(&body)?;
+                let outcome = Outcome::Failed(Failure {
+                    code: failed.code,
+                    message: failed.message.into(),
+                    detail: failed.detail.into(),
+                });
+                (failed.request, outcome)
+            }
+        };
+        self.taken(content.from, content.place);
+        self.close_reply(content.from, flow);
+        self.finish_reply(content.from, RequestId(request), outcome);
+        Ok(())
+    }
+
+    /// Frames that say what became of something this node sent, or that it is not wanted any more.
+    fn on_verdict(&mut self, header: &Header, body: &[u8]) -> Result<(), Fault> {
+        let from = header.source;
+        match header.kind {
+            Kind::REFUSED => {
+                let refused = RefusedBody::decode(body)?;
+                let reason = Refusal::from_u8(refused.reason).unwrap_or(Refusal::Closed);
+                if header.flow > MAX_FLOW {
+                    self.close_reply(from, header.flow);
+                    let outcome = Outcome::NotRun {
+                        reason,
+                        message: None,
+                    };
+                    self.finish_reply(from, RequestId(refused.of), outcome);
+                } else if let Some(message) = self.talk(from).out.receipt(refused.of, true) {
+                    let fate = Fate::Refused {
+                        reason,
+                        message: None,
+                    };
+                    self.emit(Event::Fate { message, fate });
+                }
+            }
+            Kind::RECEIPT => {
+                let receipt = ReceiptBody::decode(body)?;
+                let fate = match receipt.level {
+                    1 => Fate::Delivered,
+                    2 => Fate::Handled,
+                    _ => Fate::HandlerFailed,
+                };
+                if let Some(message) = self.talk(from).out.receipt(receipt.of, true) {
+                    self.emit(Event::Fate { message, fate });
+                }
+            }
+            Kind::CANCEL => {
+                let request = CancelBody::decode(body)?.request;
+                self.cancelled_by(from, request);
+            }
+            kind if kind.is_critical() => return Err(Fault("an unknown critical kind")),
+            _ => self.stats.unknown_kinds += 1,
+        }
+        Ok(())
+    }
+}
+
+impl<F> Content<F> {
+    fn item(self, event: Arc<str>, codec: u8, payload: Payload, kind: ItemKind) -> Item<F> {
+        Item {
+            from: self.from,
+            sequence: self.sequence,
+            place: self.place,
+            event,
+            codec,
+            payload,
+            attachments: self.attachments,
+            lost: self.lost,
+            kind,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The conversations of a node: which there are, what has something to write, and their paths.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::{Node, Timer};
+use crate::group::Presence;
+use crate::id::{InstanceId, LinkId};
+use crate::output::Event;
+use crate::talk::{Ends, Inbound, Outbound, Talk};
+
+#[derive(Debug)]
+pub(super) struct Talks<F> {
+    map: BTreeMap<InstanceId, Talk<F>>,
+}
+
+impl<F> Talks<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            map: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn get(&self, instance: InstanceId) -> Option<&Talk<F>> {
+        self.map.get(&instance)
+    }
+
+    pub(super) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Talk<F>> {
+        self.map.get_mut(&instance)
+    }
+
+    pub(super) fn remove(&mut self, instance: InstanceId) -> Option<Talk<F>> {
+        self.map.remove(&instance)
+    }
+
+    pub(super) fn instances(&self) -> Vec<InstanceId> {
+        self.map.keys().copied().collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Talk<F>)> {
+        self.map.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Talk<F>> {
+        self.map.values_mut()
+    }
+}
+
+impl<F> Node<F> {
+    /// The conversation with an instance, begun if there is none yet.
+    pub(super) fn talk(&mut self, instance: InstanceId) -> &mut Talk<F> {
+        if self.talks.map.contains_key(&instance) {
+            return self.talks.map.get_mut(&instance).expect("it is there");
+        }
+        let mut talk = self.new_talk(instance);
+        if self.is_reachable(instance) {
+            talk.out.path_begins();
+        }
+        self.talks.map.entry(instance).or_insert(talk)
+    }
+
+    fn new_talk(&self, instance: InstanceId) -> Talk<F> {
+        let ends = Ends {
+            source: self.me.instance,
+            destination: instance,
+        };
+        let peer = self.roster.by_instance(instance);
+        let budget = peer.map_or(self.config.receive_budget, |peer| peer.budget);
+        let slice_above = slice_above(budget);
+        Talk {
+            ends,
+            out: Outbound::new(
+                ends,
+                self.config.first_contact,
+                slice_above,
+                instance == self.me.instance,
+            ),
+            inb: Inbound::new(
+                instance,
+                self.config.first_contact,
+                self.config.first_window,
+            ),
+            queued: false,
+            broken: false,
+            mark_timer: false,
+            refused: Vec::new(),
+            pending: 0,
+        }
+    }
+
+    /// Whether frames to an instance have a way now.
+    pub(super) fn is_reachable(&self, instance: InstanceId) -> bool {
+        if instance == self.me.instance {
+            return true;
+        }
+        match self.hub.is_some() {
+            true => self.routes.contains_key(&instance),
+            false => {
+                self.uplink.is_attached()
+                    && self
+                        .roster
+                        .by_instance(instance)
+                        .is_some_and(|peer| peer.presence == Presence::Attached)
+            }
+        }
+    }
+
+    fn route(&self, instance: InstanceId) -> Option<LinkId> {
+        match self.hub.is_some() {
+            true => self.routes.get(&instance).copied(),
+            false => self.uplink.link(),
+        }
+    }
+
+    /// Sees to it that a conversation which has something to write gets its turn.
+    pub(super) fn touch(&mut self, instance: InstanceId) {
+        let Some(talk) = self.talks.map.get_mut(&instance) else {
+            return;
+        };
+        if !talk.mark_timer
+            && let Some(since) = talk.inb.unmarked_since(self.now)
+            && !talk.inb.wants_write()
+        {
+            talk.mark_timer = true;
+            let at = since + self.config.mark_delay;
+            self.timers.set(Timer::Mark(instance), Some(at));
+        }
+        if talk.queued || !talk.wants_write() {
+            return;
+        }
+        if instance == self.me.instance {
+            self.talks
+                .map
+                .get_mut(&instance)
+                .expect("it is there")
+                .queued = true;
+            return;
+        }
+        let Some(link) = self.route(instance) else {
+            return;
+        };
+        if let Some(link) = self.links.get_mut(link) {
+            link.ready.push_back(instance);
+            if let Some(talk) = self.talks.map.get_mut(&instance) {
+                talk.queued = true;
+            }
+        }
+        self.links.touch(link);
+    }
+
+    /// Lets the conversations of a link fill its plan, in turn.
+    pub(super) fn fill_talks(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let mut turns = link.ready.len();
+        while turns > 0 && link.tx.room() > 0 {
+            turns -= 1;
+            let Some(instance) = link.ready.pop_front() else {
+                break;
+            };
+            let Some(talk) = self.talks.map.get_mut(&instance) else {
+                continue;
+            };
+            if talk.out.attaches_next() && !link.tx.can_attach() {
+                // It goes first in the next plan.
+                link.ready.push_front(instance);
+                break;
+            }
+            talk.fill(self.now, &mut link.tx, &mut self.pool);
+            talk.queued = talk.wants_write();
+            if talk.queued {
+                link.ready.push_back(instance);
+            }
+        }
+    }
+
+    pub(super) fn mark_due(&mut self, instance: InstanceId) {
+        if let Some(talk) = self.talks.map.get_mut(&instance) {
+            talk.mark_timer = false;
+            talk.inb.mark_now();
+            self.touch(instance);
+        }
+    }
+
+    /// A path to the instance begins anew.
+    pub(super) fn path_begins(&mut self, instance: InstanceId) {
+        if let Some(talk) = self.talks.map.get_mut(&instance) {
+            talk.out.path_begins();
+            self.touch(instance);
+        }
+    }
+
+    pub(super) fn path_ends(&mut self, instance: InstanceId) {
+        if let Some(talk) = self.talks.map.get_mut(&instance) {
+            talk.out.path_ends();
+        }
+    }
+
+    /// Nobody can be reached: the uplink is lost.
+    pub(super) fn all_paths_end(&mut self) {
+        let own = self.me.instance;
+        for talk in self.talks.iter_mut() {
+            if talk.ends.destination != own {
+                talk.out.path_ends();
+                talk.queued = false;
+            }
+        }
+    }
+
+    /// The remote broke a rule: nothing more is taken from it.
+    pub(super) fn breach(&mut self, instance: InstanceId, rule: &'static str) {
+        let talk = self.talk(instance);
+        if !talk.broken {
+            talk.broken = true;
+            self.emit(Event::PeerFault { instance, rule });
+        }
+    }
+
+    /// Gives freed credit and room to those that wait for some.
+    pub(super) fn serve_starving(&mut self) {
+        while let Some(ask) = self.books.rooms.grant() {
+            match self.talks.map.get_mut(&ask.source) {
+                Some(talk) => {
+                    talk.inb.grant_room(ask, &mut self.books);
+                    self.touch(ask.source);
+                }
+                None => self.books.rooms.free(ask.source, ask.size),
+            }
+        }
+        for _ in 0..self.outbox.starving.len() {
+            let Some((instance, flow)) = self.outbox.starving.pop_front() else {
+                break;
+            };
+            let Some(talk) = self.talks.map.get_mut(&instance) else {
+                continue;
+            };
+            let still = talk.inb.serve(flow, &mut self.books);
+            self.touch(instance);
+            if still {
+                self.outbox.starving.push_back((instance, flow));
+            }
+        }
+    }
+
+    /// Somebody has to do without credit: what others do not use comes back.
+    pub(super) fn reclaim_unused(&mut self) {
+        let floor = self.books.ledger.floor();
+        let mut asked = Vec::new();
+        for talk in self.talks.iter_mut() {
+            if talk.inb.reclaim(floor) {
+                asked.push(talk.ends.destination);
+            }
+        }
+        for instance in asked {
+            self.touch(instance);
+        }
+    }
+}
+
+/// Longer frames travel in slices: a sixteenth of the receiver's budget always fits into what one
+/// flow may hold of it.
+fn slice_above(budget: u64) -> usize {
+    let most = crate::wire::limits::FRAME as u64;
+    (budget / 16).min(most).max(512) as usize
+}

@@ -1,0 +1,411 @@
+//! A member's link to its hub: attaching, declaring, and what the hub says.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::links::LinkOrigin;
+use super::{Node, Timer};
+use crate::group::RosterChange;
+use crate::group::declarations::Declarations;
+use crate::id::{InstanceId, LinkId, RequestId};
+use crate::link::life::Medium;
+use crate::message::Outcome;
+use crate::output::{Disconnect, Event};
+use crate::wire::{
+    Attach, AttachRefusal, AttachRefused, Attached, Close, CloseCode, Declare, Declared, Detach,
+    Frame, GoneDeclaration, Hello, Kind, NamespaceDeclaration, Ping, Refusal, Returned,
+    RosterUpdate,
+};
+
+/// Bytes of names in one slice of a declaration; a slice has at most 32 KiB.
+const DECLARE_SLICE: usize = 24 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Uplink {
+    link: Option<LinkId>,
+    attached: bool,
+    /// The hub's instance, as long as it is not known to be gone.
+    hub: Option<InstanceId>,
+    pub(super) epoch: u64,
+    /// Counts the declarations of this instance.
+    version: u64,
+    /// Slices of the present declaration that are not acknowledged; the first one is under way.
+    slices: VecDeque<Declare>,
+    /// Whether what is under way is not what the application says now.
+    outdated: bool,
+}
+
+impl Uplink {
+    pub(super) fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
+    /// The next attachment is that of another instance.
+    pub(super) fn begin_anew(&mut self) {
+        self.attached = false;
+        self.version = 0;
+        self.slices.clear();
+    }
+
+    pub(super) fn is(&self, id: LinkId) -> bool {
+        self.link == Some(id)
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached
+    }
+}
+
+impl<F> Node<F> {
+    pub(super) fn uplink_added(&mut self, id: LinkId, origin: LinkOrigin) {
+        if let LinkOrigin::Dialled(dial) = origin {
+            self.dial_succeeded(dial);
+        }
+        if let Some(old) = self.uplink.link.replace(id) {
+            self.close_link(old, CloseCode::Replaced, "the hub was dialled again");
+        }
+        self.uplink.attached = false;
+    }
+
+    /// The hub's instance, for messages to it.
+    pub(super) fn hub_instance(&self) -> Option<InstanceId> {
+        match self.hub.is_some() {
+            true => Some(self.me.instance),
+            false => self.uplink.hub,
+        }
+    }
+
+    /// Whether the link that leads to an instance can carry attachments.
+    pub(super) fn own_link_attaches(&self, instance: InstanceId) -> bool {
+        let link = match self.hub.is_some() {
+            true => self.routes.get(&instance).copied(),
+            false => self.uplink.link,
+        };
+        let link = link.and_then(|id| self.links.get(id));
+        link.is_none_or(|link| link.config.attachments)
+    }
+
+    pub(super) fn on_control(&mut self, id: LinkId, frame: &Frame<'_>) {
+        if self.handle_control(id, frame).is_err() {
+            self.close_link(
+                id,
+                CloseCode::ProtocolViolation,
+                "a control body is not what its kind says",
+            );
+        }
+    }
+
+    fn handle_control(
+        &mut self,
+        id: LinkId,
+        frame: &Frame<'_>,
+    ) -> Result<(), crate::wire::WireError> {
+        let body = frame.body();
+        let member = self.uplink.is(id);
+        match frame.header.kind {
+            Kind::HELLO => self.on_hello(id, &Hello::decode(body)?),
+            Kind::ATTACH => self.on_attach(id, &Attach::decode(body)?),
+            Kind::DETACH => self.on_detach(id, Detach::decode(body)?),
+            Kind::DECLARE => self.on_declare(id, &Declare::decode(body)?),
+            Kind::GONE => self.on_gone_declaration(id, &GoneDeclaration::decode(body)?),
+            Kind::ATTACHED if member => self.on_attached(&Attached::decode(body)?),
+            Kind::ATTACH_REFUSED if member => {
+                self.on_attach_refused(id, &AttachRefused::decode(body)?);
+            }
+            Kind::DECLARED if member => self.on_declared(&Declared::decode(body)?),
+            Kind::ROSTER if member => self.apply_roster(&RosterUpdate::decode(body)?),
+            Kind::RETURNED if member => self.on_returned(Returned::decode(body)?),
+            Kind::PING => {
+                let ping = Ping::decode(body)?;
+                self.control(id, Kind::PONG, |body| ping.encode(body));
+            }
+            Kind::PONG => {}
+            Kind::CLOSE => {
+                let close = Close::decode(body)?;
+                self.on_close(id, &close);
+            }
+            _ => self.stats.unknown_kinds += 1,
+        }
+        Ok(())
+    }
+
+    fn on_hello(&mut self, id: LinkId, hello: &Hello) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if let Err(code) = link.life.hello(now, hello) {
+            return self.close_link(id, code, "this hello cannot be accepted");
+        }
+        link.peer = Some(hello.instance);
+        if self.uplink.is(id) {
+            if !hello.hub {
+                return self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
+            }
+            self.me.counter += 1;
+            let attach = self.attach_frame();
+            self.control(id, Kind::ATTACH, |body| attach.encode(body));
+        }
+    }
+
+    pub(super) fn attach_frame(&self) -> Attach {
+        let attachments = match self.uplink.link.and_then(|id| self.links.get(id)) {
+            Some(link) => link.config.attachments,
+            None => true,
+        };
+        Attach {
+            instance: self.me.instance,
+            counter: self.me.counter,
+            name: self.me.name.clone(),
+            identity: self.me.identity,
+            handover: self.config.handover,
+            budget: self.config.receive_budget,
+            message_cap: self.config.message_cap,
+            attachments,
+            gone: self.roster.fences().take(64).collect(),
+            gone_instances: self.roster.gone_instances().take(64).collect(),
+        }
+    }
+
+    fn on_attached(&mut self, attached: &Attached) {
+        if attached.instance != self.me.instance || attached.counter != self.me.counter {
+            return;
+        }
+        let changed = self.uplink.hub.is_some_and(|old| old != attached.hub);
+        self.uplink.attached = true;
+        self.uplink.hub = Some(attached.hub);
+        self.uplink.epoch = self.uplink.epoch.max(attached.epoch);
+        self.me.identity = Some((attached.id, attached.generation));
+        self.dial_settled();
+        if changed {
+            self.emit(Event::HubChanged);
+        }
+        self.emit(Event::Connected {
+            id: attached.id,
+            generation: attached.generation,
+            id_changed: attached.id_changed,
+        });
+        self.after_attachment();
+    }
+
+    /// This node has its place: it says what it handles, and its pending time runs.
+    pub(super) fn after_attachment(&mut self) {
+        if !self.inbox.is_all_ready() {
+            let at = self.now + self.config.ready_after;
+            self.timers.set(Timer::Ready, Some(at));
+        }
+        self.uplink.slices.clear();
+        self.uplink.outdated = false;
+        self.declare_now();
+        self.outbox.retry_soon();
+    }
+
+    /// What this node handles has changed.
+    pub(super) fn declarations_changed(&mut self) {
+        if self.hub.is_some() {
+            self.declare_now();
+        } else if self.uplink.attached {
+            match self.uplink.slices.is_empty() {
+                true => self.declare_now(),
+                false => self.uplink.outdated = true,
+            }
+        }
+    }
+
+    fn declare_now(&mut self) {
+        let pieces: Vec<NamespaceDeclaration> = self.inbox.declarations();
+        let mut slices = Declarations::new(pieces).slices(DECLARE_SLICE);
+        if slices.is_empty() {
+            slices.push(Vec::new());
+        }
+        self.uplink.version += 1;
+        let count = slices.len();
+        let version = self.uplink.version;
+        let instance = self.me.instance;
+        let slices = slices
+            .into_iter()
+            .enumerate()
+            .map(|(at, namespaces)| Declare {
+                instance,
+                version,
+                slice: at as u32,
+                last: at + 1 == count,
+                namespaces,
+            });
+        if self.hub.is_some() {
+            for slice in slices.collect::<Vec<_>>() {
+                if let Some(hub) = &mut self.hub {
+                    // Beyond the limits the earlier declaration stands; `check` refuses before.
+                    let _ = hub.roster.declare(&slice);
+                }
+            }
+            self.hub_changed();
+        } else {
+            self.uplink.slices = slices.collect();
+            self.send_declaration();
+        }
+    }
+
+    fn send_declaration(&mut self) {
+        if let (Some(link), Some(slice)) = (self.uplink.link, self.uplink.slices.front().cloned()) {
+            self.control(link, Kind::DECLARE, |body| slice.encode(body));
+        }
+    }
+
+    fn on_declared(&mut self, declared: &Declared) {
+        let awaited = self.uplink.slices.front().is_some_and(|slice| {
+            slice.version == declared.version && slice.slice == declared.slice
+        });
+        if !awaited {
+            return;
+        }
+        self.uplink.slices.pop_front();
+        if !self.uplink.slices.is_empty() {
+            self.send_declaration();
+        } else if core::mem::take(&mut self.uplink.outdated) {
+            self.declare_now();
+        }
+    }
+
+    fn on_attach_refused(&mut self, id: LinkId, refused: &AttachRefused) {
+        if refused.instance != self.me.instance || refused.counter != self.me.counter {
+            return;
+        }
+        if refused.reason == AttachRefusal::Fenced {
+            self.begin_anew();
+        } else {
+            self.emit(Event::AttachRefused(refused.reason));
+        }
+        self.close_link(id, CloseCode::Normal, "refused");
+    }
+
+    pub(super) fn apply_roster(&mut self, update: &RosterUpdate) {
+        let changes = self.roster.apply(update);
+        for change in changes {
+            self.on_roster_change(change);
+        }
+        self.outbox.retry_soon();
+    }
+
+    pub(super) fn on_roster_change(&mut self, change: RosterChange) {
+        match change {
+            RosterChange::Attached { instance, .. } => self.path_begins(instance),
+            RosterChange::Detached { instance } => {
+                self.path_ends(instance);
+                if let Some(peer) = self.roster.by_instance(instance) {
+                    let (id, generation) = (peer.id, peer.generation);
+                    self.emit(Event::PeerDetached { id, generation });
+                }
+            }
+            RosterChange::Up { instance } => {
+                if let Some(peer) = self.roster.by_instance(instance) {
+                    let (id, generation) = (peer.id, peer.generation);
+                    self.emit(Event::PeerUp { id, generation });
+                }
+            }
+            RosterChange::Changed { .. } => {}
+            RosterChange::Gone { peer, known } => {
+                self.instance_gone(peer.instance);
+                if known {
+                    self.emit(Event::PeerGone {
+                        id: peer.id,
+                        generation: peer.generation,
+                    });
+                }
+            }
+            RosterChange::Resurrected { instance } => {
+                let gone = GoneDeclaration {
+                    instances: [instance].into(),
+                };
+                if let Some(link) = self.uplink.link {
+                    self.control(link, Kind::GONE, |body| gone.encode(body));
+                }
+            }
+            RosterChange::Completed => self.emit(Event::RosterComplete),
+        }
+    }
+
+    /// The hub returns a frame that it could not deliver and of which no byte went on.
+    fn on_returned(&mut self, returned: Returned) {
+        if returned.source != self.me.instance {
+            return;
+        }
+        let Some(talk) = self.talks.get_mut(returned.destination) else {
+            return;
+        };
+        let Some(message) = talk.out.returned(returned.sequence) else {
+            return;
+        };
+        let request = RequestId(message.0);
+        if self.requests.ids().any(|pending| pending == request) {
+            let outcome = Outcome::NotRun {
+                reason: Refusal::PeerGone,
+                message: None,
+            };
+            self.finish(request, outcome);
+        }
+    }
+
+    /// The links' ends, in one place: what it means for those who were reached over it.
+    pub(super) fn instances_of_link_end(
+        &mut self,
+        id: LinkId,
+        code: Option<CloseCode>,
+        by_peer: bool,
+    ) {
+        if self.uplink.is(id) {
+            return self.uplink_ended(id, code, by_peer);
+        }
+        let instances: Vec<InstanceId> = self
+            .links
+            .get(id)
+            .map(|link| link.instances.iter().copied().collect())
+            .unwrap_or_default();
+        // A goodbye of the peer is the end of what it brought; so is, on one machine, any end.
+        let goodbye = by_peer && code == Some(CloseCode::Normal);
+        for instance in instances {
+            self.lose_member(instance, goodbye);
+        }
+        self.hub_changed();
+    }
+
+    fn uplink_ended(&mut self, id: LinkId, code: Option<CloseCode>, by_peer: bool) {
+        let local = self
+            .links
+            .get(id)
+            .is_some_and(|link| link.config.medium == Medium::Local);
+        let peer = self.links.get(id).and_then(|link| link.peer);
+        let was_attached = core::mem::take(&mut self.uplink.attached);
+        self.uplink.link = None;
+        self.uplink.slices.clear();
+        self.all_paths_end();
+        self.roster.hub_lost();
+        if by_peer && code == Some(CloseCode::Fenced) {
+            self.begin_anew();
+        }
+        let goodbye = by_peer && code == Some(CloseCode::Normal);
+        let died = match code {
+            None => local,
+            Some(_) => goodbye,
+        };
+        if died && let Some(hub) = peer {
+            // A local link ends without a word only with the process at its other end.
+            if let Some(change) = self.roster.declare_gone(hub) {
+                self.on_roster_change(change);
+            }
+            self.uplink.hub = None;
+        }
+        if was_attached {
+            self.emit(Event::Disconnected(match code {
+                None => Disconnect::Lost,
+                Some(code) if by_peer => Disconnect::Closed(code),
+                Some(code) => Disconnect::Fault(code),
+            }));
+        }
+        self.timers.set(Timer::Ready, None);
+        match self.dial.dials {
+            true => self.dial_again(),
+            false => self.emit(Event::GaveUp),
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Committing frames of a conversation to a link's plan: numbers, resends, slices.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::draft::{BufferPool, Draft, Logged};
+use super::outbound::{Outbound, Path};
+use super::send_flow::{Next, Slicing};
+use crate::id::MessageId;
+use crate::link::tx::{COPY_MAX, Transmitter};
+use crate::time::Instant;
+use crate::wire::flow::cost;
+use crate::wire::{self, AskBody, Header, Kind, SliceBody, SliceHead, flags};
+
+/// Where the remaining milliseconds stand in the body of a request.
+const REQUEST_REMAINING_AT: usize = Header::LEN + 8;
+
+/// How much one flow commits before the next has its turn.
+const QUANTUM: usize = 64 * 1024;
+
+impl<F> Outbound<F> {
+    /// Fills a plan with what may go now, until the plan is full or nothing is left.
+    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+        match self.path {
+            Path::Down | Path::Asked => return,
+            Path::Begins => return self.ask(tx, pool),
+            Path::Ready => {}
+        }
+        if !self.send_again(now, tx) {
+            return;
+        }
+        self.say_blocked(tx, pool);
+        while tx.room() > 0 {
+            let Some(draft) = self.urgent.pop_front() else {
+                break;
+            };
+            self.commit(now, draft, tx);
+        }
+        while tx.room() > 0 {
+            let Some(id) = self.turn.front().copied() else {
+                break;
+            };
+            if !self.commit_flow(now, id, tx, pool) {
+                break;
+            }
+        }
+        // A flow may have used up its credit just now.
+        self.say_blocked(tx, pool);
+    }
+
+    fn ask(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+        let mut frame = pool.take();
+        let path = self.path_number;
+        wire::frame(
+            Kind::ASK,
+            self.ends.source,
+            self.ends.destination,
+            |body| AskBody { path }.encode(body),
+            &mut frame,
+        );
+        tx.push(&frame);
+        pool.give(frame);
+        self.path = Path::Asked;
+    }
+
+    /// Sends what the present path has not carried yet. `false` if the plan cannot take it all.
+    fn send_again(&mut self, now: Instant, tx: &mut Transmitter<F>) -> bool {
+        while self.next <= self.last() {
+            if tx.room() == 0 {
+                return false;
+            }
+            let at = (self.next - self.base - 1) as usize;
+            let frame = &mut self.log[at];
+            if frame.attachments.is_some() && !tx.can_attach() {
+                return false;
+            }
+            frame.again |= self.next <= self.high;
+            stamp_remaining(&mut frame.head, frame.deadline, now);
+            lend(frame, self.loopback, tx);
+            self.high = self.high.max(self.next);
+            self.next += 1;
+        }
+        true
+    }
+
+    fn say_blocked(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+        while let Some(id) = self.blocked.pop() {
+            let Some(flow) = self.flows.get(&id) else {
+                continue;
+            };
+            let Next::Blocked(blocked) = flow.next(&self.first_contact) else {
+                continue;
+            };
+            let mut frame = pool.take();
+            let mut header = Header::new(Kind::BLOCKED, self.ends.source, self.ends.destination);
+            header.flow = id;
+            let mut body = pool.take();
+            blocked.encode(&mut body);
+            header.encode(body.len(), &mut frame);
+            frame.extend_from_slice(&body);
+            tx.push(&frame);
+            pool.give(body);
+            pool.give(frame);
+        }
+    }
+
+    /// Lets one flow commit for one turn. `false` if the plan cannot take its next frame.
+    fn commit_flow(
+        &mut self,
+        now: Instant,
+        id: u32,
+        tx: &mut Transmitter<F>,
+        pool: &mut BufferPool,
+    ) -> bool {
+        let mut left = QUANTUM;
+        loop {
+            let Some(flow) = self.flows.get_mut(&id) else {
+                self.turn.pop_front();
+                return true;
+            };
+            let next = flow.next(&self.first_contact);
+            let attaches = flow
+                .queue
+                .front()
+                .is_some_and(|front| front.attachments.is_some());
+            let sends = matches!(next, Next::Whole { .. } | Next::Slice { .. });
+            if sends && (tx.room() == 0 || attaches && !tx.can_attach()) {
+                return false;
+            }
+            let size = match next {
+                Next::Whole { first_contact } => self.commit_whole(now, id, first_contact, tx),
+                Next::Slice { bytes } => self.commit_slice(now, id, bytes, tx, pool),
+                Next::Idle | Next::Blocked(_) => {
+                    flow.in_turn = false;
+                    self.turn.pop_front();
+                    self.consider(id);
+                    return true;
+                }
+            };
+            left = left.saturating_sub(size);
+            if left == 0 {
+                self.turn.rotate_left(1);
+                return true;
+            }
+        }
+    }
+
+    fn commit_whole(
+        &mut self,
+        now: Instant,
+        id: u32,
+        first_contact: bool,
+        tx: &mut Transmitter<F>,
+    ) -> usize {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return 0;
+        };
+        let Some(mut draft) = flow.queue.pop_front() else {
+            return 0;
+        };
+        let size = draft.len();
+        let cost = cost(size);
+        flow.charge(cost, first_contact);
+        if first_contact {
+            self.first_contact.take(cost, draft.attachment_count());
+            draft.head[Header::FLAGS_AT] |= flags::FIRST_CONTACT;
+        }
+        if draft.kind() == Kind::EVENT {
+            flow.await_taken(draft.id);
+        }
+        let ends_flow = flow.is_reply() && draft.flags() & flags::LAST != 0;
+        self.want_receipt(draft.kind(), draft.flags(), draft.id);
+        self.commit(now, draft, tx);
+        if ends_flow {
+            self.flows.remove(&id);
+        }
+        size
+    }
+
+    fn want_receipt(&mut self, kind: Kind, bits: u8, id: MessageId) {
+        let wanted = bits & (flags::WANT_DELIVERED | flags::WANT_HANDLED) != 0;
+        if kind == Kind::EVENT && wanted {
+            self.receipts.insert(self.last() + 1, id);
+        }
+    }
+
+    fn commit_slice(
+        &mut self,
+        now: Instant,
+        id: u32,
+        bytes: usize,
+        tx: &mut Transmitter<F>,
+        pool: &mut BufferPool,
+    ) -> usize {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return 0;
+        };
+        let offset = flow.slicing.map_or(0, |slicing| slicing.offset);
+        let Some(front) = flow.queue.front_mut() else {
+            return 0;
+        };
+        let last = offset + bytes == front.body_len();
+        if offset == 0 {
+            stamp_remaining(&mut front.head, front.deadline, now);
+        }
+        let mut slice = cut(front, offset, bytes, last, pool);
+        slice.attachments = front.attachments.take();
+        if last {
+            (slice.charge, slice.counts) = (front.charge, front.counts);
+        }
+        let (kind, bits, message) = (front.kind(), front.flags(), front.id);
+        let size = slice.len();
+        flow.charge(cost(size), false);
+        flow.slicing = Some(Slicing {
+            offset: offset + bytes,
+        });
+        let mut ends_flow = false;
+        if last {
+            if let Some(done) = flow.queue.pop_front() {
+                pool.give(done.head);
+            }
+            flow.end_large();
+            if kind == Kind::EVENT {
+                flow.await_taken(message);
+            }
+            ends_flow = flow.is_reply() && bits & flags::LAST != 0;
+            self.want_receipt(kind, bits, message);
+        }
+        self.commit(now, slice, tx);
+        if ends_flow {
+            self.flows.remove(&id);
+        }
+        size
+    }
+
+    /// Gives the frame its number and lends it to the plan.
+    fn commit(&mut self, now: Instant, mut draft: Draft<F>, tx: &mut Transmitter<F>) {
+        let sequence = self.last() + 1;
+        let at = Header::SEQUENCE_AT;
+        draft.head[at..at + 8].copy_from_slice(&sequence.to_be_bytes());
+        stamp_remaining(&mut draft.head, draft.deadline, now);
+        let mut frame = Logged {
+            id: draft.id,
+            head: draft.head,
+            payload: draft.payload,
+            attachments: draft.attachments,
+            deadline: draft.deadline,
+            charge: draft.charge,
+            counts: draft.counts,
+            again: false,
+        };
+        lend(&mut frame, self.loopback, tx);
+        self.log.push_back(frame);
+        self.high = sequence;
+        self.next = sequence + 1;
+    }
+}
+
+fn lend<F>(frame: &mut Logged<F>, loopback: bool, tx: &mut Transmitter<F>) {
+    let attachments = match loopback {
+        true => frame.attachments.take(),
+        false => frame.attachments.clone(),
+    };
+    if let Some(attachments) = attachments {
+        tx.attach(attachments);
+    }
+    match frame.payload.is_empty() {
+        true => tx.push(&frame.head),
+        false => tx.push_with_payload(&frame.head, frame.payload.clone()),
+    }
+}
+
+/// Writes how long a request may still take at the moment it goes out. The least is 1 ms: 0 means
+/// no limit, and the sender's own timer decides what is over.
+fn stamp_remaining(head: &mut [u8], deadline: Option<Instant>, now: Instant) {
+    let Some(deadline) = deadline else {
+        return;
+    };
+    if Kind(head[4]) != Kind::REQUEST {
+        return;
+    }
+    let millis = deadline.saturating_since(now).as_millis();
+    let millis = u32::try_from(millis).unwrap_or(u32::MAX).max(1);
+    let at = REQUEST_REMAINING_AT;
+    head[at..at + 4].copy_from_slice(&millis.to_be_bytes());
+}
+
+/// One slice of a message's body.
+fn cut<F>(
+    draft: &Draft<F>,
+    offset: usize,
+    bytes: usize,
+    last: bool,
+    pool: &mut BufferPool,
+) -> Draft<F> {
+    let inner_head = &draft.head[Header::LEN..];
+    let from_head = inner_head.len().saturating_sub(offset).min(bytes);
+    let payload_from = (offset + from_head) - inner_head.len();
+    let mut payload = draft
+        .payload
+        .slice(payload_from..payload_from + (bytes - from_head));
+    let mut body = pool.take();
+    let start = offset.min(inner_head.len());
+    SliceBody {
+        first: (offset == 0).then(|| SliceHead {
+            total: draft.body_len() as u64,
+            kind: draft.kind().0,
+            flags: draft.flags(),
+        }),
+        bytes: &inner_head[start..start + from_head],
+    }
+    .encode(&mut body);
+    if payload.len() <= COPY_MAX {
+        body.extend_from_slice(&payload);
+        payload = Bytes::new();
+    }
+    let raw: &[u8; Header::LEN] = draft.head[..Header::LEN]
+        .try_into()
+        .unwrap_or(&[0; Header::LEN]);
+    let mut head = pool.take();
+    write_slice_header(
+        raw,
+        offset == 0,
+        last,
+        draft,
+        body.len() + payload.len(),
+        &mut head,
+    );
+    head.extend_from_slice(&body);
+    pool.give(body);
+    Draft {
+        id: draft.id,
+        head,
+        payload,
+        attachments: None,
+        flow: draft.flow,
+        deadline: None,
+        charge: 0,
+        counts: 0,
+        target: None,
+    }
+}
+
+fn write_slice_header<F>(
+    raw: &[u8; Header::LEN],
+    first: bool,
+    last: bool,
+    draft: &Draft<F>,
+    body_len: usize,
+    head: &mut Vec<u8>,
+) {
+    let Ok((inner, _)) = Header::decode(raw) else {
+        return;
+    };
+    let mut header = Header::new(Kind::SLICE, inner.source, inner.destination);
+    header.flow = draft.flow;
+    if first {
+        header.flags |= flags::FIRST;
+        header.attachments = inner.attachments;
+    }
+    if last {
+        header.flags |= flags::LAST;
+    }
+    header.encode(body_len, head);
+}

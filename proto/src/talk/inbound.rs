@@ -1,0 +1,461 @@
+//! The receiving half of a conversation: which frame is next, what is held, and what goes back.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::ledger::Ledger;
+use super::recv_flow::{Assembly, RecvFlow};
+use super::rooms::{Ask, Rooms};
+use crate::config::FirstContact;
+use crate::id::InstanceId;
+use crate::time::Instant;
+use crate::wire::flow::{MAX_FLOW, cost};
+use crate::wire::{BlockedBody, Header, MarkBody, SliceBody, flags};
+
+/// What a sequence number says about its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Next,
+    /// It came before, over an earlier path.
+    Old,
+    /// Something before it was lost with a path; the sender will ask and send again.
+    Gap,
+}
+
+/// The sender broke the rules of its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breach {
+    /// More than its credit, its first contact or its room allows.
+    Overrun,
+    /// A slice that does not fit the message it belongs to.
+    BadSlice,
+}
+
+/// Where a frame stands until the application takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) flow: u32,
+    pub(crate) index: u64,
+    /// Room of the reassembly cap that is free when it is taken.
+    pub(crate) room: u64,
+}
+
+/// A large message that is whole.
+#[derive(Debug)]
+pub(crate) struct Assembled<F> {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) body: Bytes,
+    pub(crate) attachments: Vec<F>,
+    pub(crate) lost: bool,
+    pub(crate) place: Place,
+}
+
+/// The shared books of the node that a conversation draws on.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) ledger: Ledger,
+    pub(crate) rooms: Rooms,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inbound<F> {
+    source: InstanceId,
+    /// The number that is accepted next.
+    next: u64,
+    flows: BTreeMap<u32, RecvFlow<F>>,
+    first_contact: FirstContact,
+    /// The first window of a flow; it doubles when its sender is blocked.
+    window: u64,
+    /// Bytes received since the last mark.
+    unmarked: u64,
+    /// When the oldest of what no mark covers yet came.
+    unmarked_since: Option<Instant>,
+    /// A mark must go now.
+    urgent: bool,
+    /// Something was taken that no mark has told yet.
+    news: bool,
+    /// The path of a question that is to be answered.
+    answer: Option<u32>,
+    /// The path of the last question, for the answer to a gap.
+    path: u32,
+    /// Flows whose unused credit is asked back.
+    reclaims: Vec<u32>,
+}
+
+impl<F> Inbound<F> {
+    pub(crate) fn new(source: InstanceId, first_contact: FirstContact, window: u64) -> Self {
+        Self {
+            source,
+            next: 1,
+            flows: BTreeMap::new(),
+            first_contact,
+            window,
+            unmarked: 0,
+            unmarked_since: None,
+            urgent: false,
+            news: false,
+            answer: None,
+            path: 1,
+            reclaims: Vec::new(),
+        }
+    }
+
+    /// Judges the number of a frame; only [`Order::Next`] may be handled further.
+    pub(crate) fn order(&mut self, now: Instant, header: &Header, len: usize) -> Order {
+        if header.sequence < self.next {
+            self.urgent = true;
+            return Order::Old;
+        }
+        if header.sequence > self.next {
+            self.answer = Some(self.path);
+            return Order::Gap;
+        }
+        self.next += 1;
+        self.unmarked += len as u64;
+        self.unmarked_since.get_or_insert(now);
+        if self.unmarked * 4 >= self.window {
+            self.urgent = true;
+        }
+        Order::Next
+    }
+
+    /// Holds a frame of a flow for the application.
+    pub(crate) fn admit(
+        &mut self,
+        header: &Header,
+        len: usize,
+        books: &mut Books,
+    ) -> Result<Place, Breach> {
+        let cost = cost(len);
+        let first_contact = self.first_contact_of(header, cost)?;
+        let index = self
+            .flow(header.flow)
+            .admit(cost, first_contact)
+            .map_err(|_| Breach::Overrun)?;
+        self.renew(header.flow, books);
+        Ok(Place {
+            flow: header.flow,
+            index,
+            room: 0,
+        })
+    }
+
+    fn first_contact_of(&mut self, header: &Header, cost: u64) -> Result<bool, Breach> {
+        if header.flags & flags::FIRST_CONTACT == 0 {
+            return Ok(false);
+        }
+        let attachments = usize::from(header.attachments);
+        if !self.first_contact.fits(cost, attachments) {
+            return Err(Breach::Overrun);
+        }
+        self.first_contact.take(cost, attachments);
+        Ok(true)
+    }
+
+    /// Adds a slice to its message. `Some` when that is whole.
+    pub(crate) fn slice(
+        &mut self,
+        header: &Header,
+        len: usize,
+        slice: &SliceBody<'_>,
+        attachments: Vec<F>,
+        lost: bool,
+        books: &mut Books,
+    ) -> Result<Option<Assembled<F>>, Breach> {
+        let flow = self.flow(header.flow);
+        flow.admit_slice(cost(len), &mut books.ledger)
+            .map_err(|_| Breach::Overrun)?;
+        if let Some(head) = slice.first {
+            if flow.assembly.is_some() || flow.room_size == 0 || head.total > flow.room_size {
+                return Err(Breach::BadSlice);
+            }
+            // The whole size was reserved before, so it may be allocated at once.
+            flow.assembly = Some(Assembly {
+                bytes: BytesMut::with_capacity(head.total as usize),
+                head,
+                attachments,
+                lost,
+            });
+        }
+        let Some(assembly) = &mut flow.assembly else {
+            return Err(Breach::BadSlice);
+        };
+        let left = assembly.head.total as usize - assembly.bytes.len();
+        let last = header.flags & flags::LAST != 0;
+        if slice.bytes.len() > left || last != (slice.bytes.len() == left) {
+            return Err(Breach::BadSlice);
+        }
+        assembly.bytes.extend_from_slice(slice.bytes);
+        let whole = last.then(|| flow.assembled(header.flow)).flatten();
+        self.renew(header.flow, books);
+        Ok(whole)
+    }
+
+    /// Counts a void in its turn: it stands where its frame would have stood, and nobody waits for
+    /// it. Returns attachments of a large message that was given up half sent.
+    pub(crate) fn void(
+        &mut self,
+        header: &Header,
+        cost: u64,
+        books: &mut Books,
+    ) -> Result<Vec<F>, Breach> {
+        let first_contact = self.first_contact_of(header, cost)?;
+        let source = self.source;
+        let flow = self.flow(header.flow);
+        let index = flow
+            .admit(cost, first_contact)
+            .map_err(|_| Breach::Overrun)?;
+        let mut dropped = Vec::new();
+        if header.flags & flags::LAST != 0 {
+            let (room, assembly) = flow.end_room();
+            dropped = assembly.map_or_else(Vec::new, |assembly| assembly.attachments);
+            match room {
+                0 => {
+                    books.rooms.withdraw(source, header.flow);
+                }
+                size => books.rooms.free(source, size),
+            }
+        }
+        self.take(
+            Place {
+                flow: header.flow,
+                index,
+                room: 0,
+            },
+            books,
+        );
+        Ok(dropped)
+    }
+
+    /// The application has taken what stands there, or it never will.
+    pub(crate) fn take(&mut self, place: Place, books: &mut Books) {
+        if place.room > 0 {
+            books.rooms.free(self.source, place.room);
+        }
+        if let Some(flow) = self.flows.get_mut(&place.flow) {
+            flow.take(place.index, &mut books.ledger);
+            self.news |= flow.changed;
+            self.renew(place.flow, books);
+        }
+    }
+
+    /// The sender says at what limit it stands and what it needs. `true` if it stays without.
+    pub(crate) fn blocked(
+        &mut self,
+        flow_id: u32,
+        body: &BlockedBody,
+        books: &mut Books,
+    ) -> Result<bool, Breach> {
+        let source = self.source;
+        if flow_id > MAX_FLOW && !self.flows.contains_key(&flow_id) {
+            return Ok(false);
+        }
+        let flow = self.flow(flow_id);
+        if flow.has_given_beyond(body.limit) {
+            flow.changed = true;
+            self.urgent = true;
+        }
+        let flow = self.flow(flow_id);
+        if body.room > 0 {
+            if body.room <= flow.rooms {
+                flow.changed = true;
+                self.urgent = true;
+                return Ok(false);
+            }
+            let ask = Ask {
+                source,
+                flow: flow_id,
+                number: body.room,
+                size: body.size,
+            };
+            return match books.rooms.ask(ask) {
+                true => Ok(false),
+                false => Err(Breach::Overrun),
+            };
+        }
+        if body.need > 0 && !flow.has_given_beyond(body.limit) {
+            flow.wants(body.need);
+            self.renew(flow_id, books);
+        }
+        Ok(self.is_starving(flow_id))
+    }
+
+    /// The node gives room for a large message of this conversation.
+    pub(crate) fn grant_room(&mut self, ask: Ask, books: &mut Books) {
+        let flow = self.flow(ask.flow);
+        if ask.number != flow.rooms_ended + 1 {
+            books.rooms.free(self.source, ask.size);
+            return;
+        }
+        flow.rooms = ask.number;
+        flow.room_size = ask.size;
+        flow.changed = true;
+        self.urgent = true;
+        self.renew(ask.flow, books);
+    }
+
+    /// Tries again for a flow that stayed without credit. `true` if it still does.
+    pub(crate) fn serve(&mut self, flow: u32, books: &mut Books) -> bool {
+        self.renew(flow, books);
+        self.is_starving(flow)
+    }
+
+    fn is_starving(&self, flow: u32) -> bool {
+        self.flows.get(&flow).is_some_and(RecvFlow::is_starving)
+    }
+
+    /// Asks for credit back that its sender does not use, because somebody else runs short.
+    pub(crate) fn reclaim(&mut self, floor: u64) -> bool {
+        let Self {
+            flows, reclaims, ..
+        } = self;
+        for flow in flows.values().filter(|flow| flow.reclaimable(floor)) {
+            if !reclaims.contains(&flow.id) {
+                reclaims.push(flow.id);
+            }
+        }
+        !reclaims.is_empty()
+    }
+
+    /// The next flow whose unused credit is to be asked back, with its limit.
+    pub(crate) fn next_reclaim(&mut self) -> Option<(u32, u64)> {
+        let id = self.reclaims.pop()?;
+        self.flows.get(&id).map(|flow| (id, flow.limit()))
+    }
+
+    /// A request is on its way: its reply has this much credit.
+    pub(crate) fn open_reply_flow(&mut self, id: u32, credit: u64) {
+        self.flows.insert(id, RecvFlow::reply(id, credit));
+    }
+
+    /// The last frame of a reply has come, or none will. Returns the reserve to give back.
+    pub(crate) fn close_reply_flow(&mut self, id: u32, books: &mut Books) -> u64 {
+        let Some(mut flow) = self.flows.remove(&id) else {
+            return 0;
+        };
+        let (room, _) = flow.end_room();
+        match room {
+            0 => {
+                books.rooms.withdraw(self.source, id);
+            }
+            size => books.rooms.free(self.source, size),
+        }
+        let reserve = flow.reserve();
+        flow.close(&mut books.ledger);
+        reserve
+    }
+
+    /// A question for the mark came over a path.
+    pub(crate) fn ask(&mut self, path: u32) {
+        self.path = self.path.max(path);
+        self.answer = Some(path);
+    }
+
+    /// Whether a mark has to go now.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.urgent || self.answer.is_some() || !self.reclaims.is_empty()
+    }
+
+    /// From when a mark may wait no longer than its delay, if there is anything to tell.
+    pub(crate) fn unmarked_since(&self, now: Instant) -> Option<Instant> {
+        self.unmarked_since.or(self.news.then_some(now))
+    }
+
+    /// Marks what came now: its time has come.
+    pub(crate) fn mark_now(&mut self) {
+        self.urgent |= self.news || self.unmarked_since.is_some();
+    }
+
+    /// The mark, if one is due: with all flows if it answers a question, else with what changed.
+    pub(crate) fn take_mark(&mut self) -> Option<(MarkBody, bool)> {
+        if !self.urgent && self.answer.is_none() {
+            return None;
+        }
+        let answer = self.answer.take();
+        self.urgent = false;
+        self.news = false;
+        self.unmarked = 0;
+        self.unmarked_since = None;
+        let mut credits = Vec::new();
+        for flow in self.flows.values_mut() {
+            if answer.is_some() || flow.changed {
+                flow.changed = false;
+                credits.push(flow.credit());
+            }
+        }
+        let mark = MarkBody {
+            received: self.next - 1,
+            path: answer.unwrap_or(0),
+            credits,
+        };
+        Some((mark, answer.is_some()))
+    }
+
+    /// The sender's instance has ended: everything it held is free. Returns the attachments of
+    /// messages that will never be whole, and the reserve of replies that will never come.
+    pub(crate) fn end(self, books: &mut Books) -> (Vec<F>, u64) {
+        let mut dropped = Vec::new();
+        let mut reserve = 0;
+        books.rooms.forget(self.source);
+        for mut flow in self.flows.into_values() {
+            let (room, assembly) = flow.end_room();
+            if room > 0 {
+                books.rooms.free(self.source, room);
+            }
+            dropped.extend(
+                assembly
+                    .into_iter()
+                    .flat_map(|assembly| assembly.attachments),
+            );
+            reserve += flow.reserve();
+            flow.close(&mut books.ledger);
+        }
+        (dropped, reserve)
+    }
+
+    fn flow(&mut self, id: u32) -> &mut RecvFlow<F> {
+        let window = self.window;
+        self.flows
+            .entry(id)
+            .or_insert_with(|| RecvFlow::new(id, window))
+    }
+
+    fn renew(&mut self, id: u32, books: &mut Books) {
+        let pair: u64 = match self.flows.len() {
+            1 => 0,
+            _ => self
+                .flows
+                .values()
+                .filter(|flow| flow.id != id)
+                .map(RecvFlow::outstanding)
+                .sum(),
+        };
+        if let Some(flow) = self.flows.get_mut(&id) {
+            let pair = pair + flow.outstanding();
+            self.urgent |= flow.renew(pair, &mut books.ledger);
+        }
+    }
+}
+
+impl<F> RecvFlow<F> {
+    fn assembled(&mut self, id: u32) -> Option<Assembled<F>> {
+        let index = self.admit_assembled();
+        let (room, assembly) = self.end_room();
+        let assembly = assembly?;
+        Some(Assembled {
+            kind: assembly.head.kind,
+            flags: assembly.head.flags,
+            body: assembly.bytes.freeze(),
+            attachments: assembly.attachments,
+            lost: assembly.lost,
+            place: Place {
+                flow: id,
+                index,
+                room,
+            },
+        })
+    }
+}

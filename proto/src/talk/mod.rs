@@ -1,0 +1,87 @@
+//! One conversation for each pair of instances: numbers and retention one way, credit the other.
+
+mod commit;
+pub(crate) mod draft;
+pub(crate) mod inbound;
+mod ledger;
+pub(crate) mod outbound;
+mod recv_flow;
+mod rooms;
+mod send_flow;
+
+use alloc::vec::Vec;
+
+pub(crate) use draft::{BufferPool, Draft};
+pub(crate) use inbound::{Books, Breach, Inbound, Order, Place};
+pub(crate) use ledger::Ledger;
+pub(crate) use outbound::{Ends, GivenUp, Leftover, Outbound};
+pub(crate) use rooms::Rooms;
+
+use crate::link::tx::Transmitter;
+use crate::message::Target;
+use crate::time::Instant;
+use crate::wire::{self, Header, Kind, ReclaimBody, flags};
+
+/// Both halves of a conversation with one remote instance.
+#[derive(Debug)]
+pub(crate) struct Talk<F> {
+    pub(crate) ends: Ends,
+    pub(crate) out: Outbound<F>,
+    pub(crate) inb: Inbound<F>,
+    /// Whether it stands in the queue of those that have something to write.
+    pub(crate) queued: bool,
+    /// Whether the remote broke a rule: what it sends from now on is dropped.
+    pub(crate) broken: bool,
+    /// Whether a timer will have what came marked.
+    pub(crate) mark_timer: bool,
+    /// Targets whose messages were refused as full, to be told when half of the buffer is free.
+    pub(crate) refused: Vec<Target>,
+    /// Requests without an outcome.
+    pub(crate) pending: usize,
+}
+
+impl<F> Talk<F> {
+    pub(crate) fn wants_write(&self) -> bool {
+        self.inb.wants_write() || self.out.wants_write()
+    }
+
+    /// Puts into a plan what may go now: first what the other side waits for.
+    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+        if self.out.attaches_next() {
+            // Marks would take the first place of the plan.
+            self.out.fill(now, tx, pool);
+        }
+        self.fill_marks(tx);
+        self.out.fill(now, tx, pool);
+    }
+
+    fn fill_marks(&mut self, tx: &mut Transmitter<F>) {
+        let Ends {
+            source,
+            destination,
+        } = self.ends;
+        if let Some((mark, answer)) = self.inb.take_mark() {
+            tx.push_encoded(|out| {
+                let start = out.len();
+                wire::frame(
+                    Kind::MARK,
+                    source,
+                    destination,
+                    |body| mark.encode(body),
+                    out,
+                );
+                if answer {
+                    out[start + Header::FLAGS_AT] |= flags::ANSWER;
+                }
+            });
+        }
+        while let Some((flow, limit)) = self.inb.next_reclaim() {
+            tx.push_encoded(|out| {
+                let mut header = Header::new(Kind::RECLAIM, source, destination);
+                header.flow = flow;
+                header.encode(8, out);
+                ReclaimBody { limit }.encode(out);
+            });
+        }
+    }
+}

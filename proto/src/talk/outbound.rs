@@ -1,0 +1,430 @@
+//! The sending half of a conversation: numbers, retention, and how a path begins.
+//!
+//! A frame gets its number when it is first committed to a link, so sequence order is wire order.
+//! A number once given is always sent again after a path's end, as a void if its message was given
+//! up meanwhile. What is released is only what the receiver's node has said it holds.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::draft::{BufferPool, Draft, Logged};
+use super::send_flow::{Next, SendFlow};
+use crate::config::FirstContact;
+use crate::id::{InstanceId, MessageId};
+use crate::wire::{Header, Kind, MarkBody, VoidBody, flags};
+
+/// How far a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// The receiver cannot be reached now.
+    Down,
+    /// A path has begun; the question for the mark is still to be sent.
+    Begins,
+    /// The question is sent; nothing else goes until it is answered over the same path.
+    Asked,
+    Ready,
+}
+
+/// The addresses that every frame of the conversation carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) source: InstanceId,
+    pub(crate) destination: InstanceId,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbound<F> {
+    pub(super) ends: Ends,
+    /// Frames from `base + 1` on.
+    pub(super) log: VecDeque<Logged<F>>,
+    /// The receiver's node holds everything up to here.
+    pub(super) base: u64,
+    /// The next number to hand to a link on the present path.
+    pub(super) next: u64,
+    /// The highest number ever handed to a link.
+    pub(super) high: u64,
+    pub(super) path: Path,
+    pub(super) path_number: u32,
+    /// Frames that need no credit of a flow: receipts, refusals, cancels, ends of large messages.
+    pub(super) urgent: VecDeque<Draft<F>>,
+    pub(super) flows: BTreeMap<u32, SendFlow<F>>,
+    /// Flows that may commit something, in turn.
+    pub(super) turn: VecDeque<u32>,
+    /// Flows that have to say that they are blocked.
+    pub(super) blocked: Vec<u32>,
+    pub(super) first_contact: FirstContact,
+    /// Messages that want a receipt, by the sequence of the frame that ends them.
+    pub(super) receipts: BTreeMap<u64, MessageId>,
+    /// Longer frames travel in slices.
+    slice_above: usize,
+    pub(super) loopback: bool,
+    bytes: u64,
+    messages: u64,
+}
+
+/// What ends with the receiver's instance.
+#[derive(Debug)]
+pub(crate) struct Leftover<F> {
+    /// Never handed to a link.
+    pub(crate) uncommitted: Vec<Draft<F>>,
+    /// Messages that were handed to a link and not known to be taken.
+    pub(crate) unconfirmed: Vec<MessageId>,
+}
+
+/// How a message was given up.
+#[derive(Debug)]
+pub(crate) enum GivenUp<F> {
+    /// No byte of it was ever handed to a link: it comes back whole.
+    NeverCommitted(Draft<F>),
+    /// It may have arrived.
+    Committed,
+    /// It is not here: it went long ago, or never was.
+    Unknown,
+}
+
+/// The receiver says that it holds what was never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MarkOfUnsent;
+
+impl<F> Outbound<F> {
+    /// `loopback`: the other end is this very node, so handles are moved into the plan.
+    pub(crate) fn new(
+        ends: Ends,
+        first_contact: FirstContact,
+        slice_above: usize,
+        loopback: bool,
+    ) -> Self {
+        Self {
+            ends,
+            log: VecDeque::new(),
+            base: 0,
+            next: 1,
+            high: 0,
+            path: Path::Down,
+            path_number: 0,
+            urgent: VecDeque::new(),
+            flows: BTreeMap::new(),
+            turn: VecDeque::new(),
+            blocked: Vec::new(),
+            first_contact,
+            receipts: BTreeMap::new(),
+            slice_above,
+            loopback,
+            bytes: 0,
+            messages: 0,
+        }
+    }
+
+    /// Bytes and messages in the send buffer: accepted, and not yet held by the receiver's node.
+    pub(crate) fn buffered(&self) -> (u64, u64) {
+        (self.bytes, self.messages)
+    }
+
+    /// Handles of messages that the receiver's node is not known to hold.
+    pub(crate) fn attachments(&self) -> usize {
+        let logged = self
+            .log
+            .iter()
+            .filter_map(|frame| frame.attachments.as_ref());
+        let waiting = self.flows.values().flat_map(|flow| &flow.queue);
+        let waiting = waiting.filter_map(|draft| draft.attachments.as_ref());
+        logged.chain(waiting).map(|handles| handles.len()).sum()
+    }
+
+    /// Whether the message is not known to be taken.
+    pub(crate) fn holds(&self, id: MessageId) -> bool {
+        self.unsettled().any(|held| held == id)
+    }
+
+    /// Whether the next frame has attachments, so that it must be the first of a plan.
+    pub(crate) fn attaches_next(&self) -> bool {
+        if self.path != Path::Ready {
+            return false;
+        }
+        if self.next <= self.last() {
+            let at = (self.next - self.base - 1) as usize;
+            return self.log[at].attachments.is_some();
+        }
+        let flow = self.turn.front().and_then(|id| self.flows.get(id));
+        let front = flow.and_then(|flow| flow.queue.front());
+        self.urgent.is_empty() && front.is_some_and(|draft| draft.attachments.is_some())
+    }
+
+    /// Whether nothing waits to be sent, held or taken by the other side.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.log.is_empty()
+            && self.urgent.is_empty()
+            && self.flows.values().all(SendFlow::is_settled)
+    }
+
+    /// The messages that are not known to be taken, for what a shutdown did not deliver.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.flows.values().flat_map(|flow| {
+            let waiting = flow.queue.iter().map(|draft| draft.id);
+            flow.unconfirmed().chain(waiting)
+        })
+    }
+
+    /// Whether `fill` would put something into a plan.
+    pub(crate) fn wants_write(&self) -> bool {
+        match self.path {
+            Path::Down | Path::Asked => false,
+            Path::Begins => true,
+            Path::Ready => {
+                self.next <= self.last()
+                    || !self.urgent.is_empty()
+                    || !self.turn.is_empty()
+                    || !self.blocked.is_empty()
+            }
+        }
+    }
+
+    /// The number of the last frame that has one.
+    pub(super) fn last(&self) -> u64 {
+        self.base + self.log.len() as u64
+    }
+
+    /// Accepts a frame for its flow, or, with flow 0, one that needs no credit. The caller has
+    /// checked the caps.
+    pub(crate) fn enqueue(&mut self, draft: Draft<F>) {
+        self.bytes += u64::from(draft.charge);
+        self.messages += u64::from(draft.counts);
+        let id = draft.flow;
+        if id == 0 {
+            self.urgent.push_back(draft);
+            return;
+        }
+        let slice_above = self.slice_above;
+        let flow = self
+            .flows
+            .entry(id)
+            .or_insert_with(|| SendFlow::new(id, 0, slice_above));
+        flow.queue.push_back(draft);
+        if flow.queue.len() == 1 {
+            self.consider(id);
+        }
+    }
+
+    /// Opens the flow of a reply with the credit that its request brought. What does not fit into
+    /// that travels in slices.
+    pub(crate) fn open_reply_flow(&mut self, id: u32, credit: u64) {
+        let slice_above = self.slice_above.min(credit as usize);
+        self.flows
+            .insert(id, SendFlow::new(id, credit, slice_above));
+    }
+
+    /// Ends the flow of a reply that will not come.
+    pub(crate) fn close_reply_flow(&mut self, id: u32) {
+        if let Some(flow) = self.flows.remove(&id) {
+            for draft in flow.queue {
+                self.bytes -= u64::from(draft.charge);
+                self.messages -= u64::from(draft.counts);
+            }
+            self.turn.retain(|waiting| *waiting != id);
+        }
+    }
+
+    /// A path begins: nothing is sent on it before the question for the mark is answered, except
+    /// where nothing was ever sent.
+    pub(crate) fn path_begins(&mut self) {
+        self.path_number += 1;
+        self.path = match self.high {
+            0 => Path::Ready,
+            _ => Path::Begins,
+        };
+        self.blocked.clear();
+        let ids: Vec<u32> = self.flows.keys().copied().collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                flow.forget_said();
+            }
+            self.consider(id);
+        }
+    }
+
+    /// The receiver cannot be reached until a path begins.
+    pub(crate) fn path_ends(&mut self) {
+        self.path = Path::Down;
+    }
+
+    /// The receiver's mark: releases what it holds, moves limits, and answers the question.
+    pub(crate) fn on_mark(
+        &mut self,
+        mark: &MarkBody,
+        answer: bool,
+        pool: &mut BufferPool,
+    ) -> Result<(), MarkOfUnsent> {
+        if mark.received > self.high {
+            return Err(MarkOfUnsent);
+        }
+        self.release(mark.received, pool);
+        for credit in &mark.credits {
+            if let Some(flow) = self.flows.get_mut(&credit.flow) {
+                flow.on_credit(credit);
+                self.consider(credit.flow);
+            }
+        }
+        let counts = answer && mark.path == self.path_number;
+        if counts && matches!(self.path, Path::Asked | Path::Ready) {
+            self.next = self.base + 1;
+            self.path = Path::Ready;
+        }
+        Ok(())
+    }
+
+    /// The receiver asks for credit that is not used; it comes back as a void that costs it.
+    pub(crate) fn on_reclaim(&mut self, id: u32, limit: u64, pool: &mut BufferPool) {
+        let given = self
+            .flows
+            .get_mut(&id)
+            .and_then(|flow| flow.give_back(limit));
+        if let Some(cost) = given {
+            self.enqueue_void(id, cost, 0, pool);
+        }
+    }
+
+    /// The message that a receipt names by the sequence of its last frame.
+    pub(crate) fn receipt(&mut self, of: u64, last: bool) -> Option<MessageId> {
+        match last {
+            true => self.receipts.remove(&of),
+            false => self.receipts.get(&of).copied(),
+        }
+    }
+
+    /// The message of a frame that a hub returned unwritten, if this was its first transmission:
+    /// only then is it certain that no other copy is on its way.
+    pub(crate) fn returned(&self, sequence: u64) -> Option<MessageId> {
+        let at = usize::try_from(sequence.checked_sub(self.base + 1)?).ok()?;
+        let frame = self.log.get(at)?;
+        (!frame.again).then_some(frame.id)
+    }
+
+    /// Ends a message at the application's wish or because its time is over.
+    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut BufferPool) -> GivenUp<F> {
+        let waiting = self.flows.iter().find_map(|(flow, state)| {
+            let at = state.queue.iter().position(|draft| draft.id == id)?;
+            Some((*flow, at))
+        });
+        if let Some((flow, at)) = waiting {
+            return self.give_up_waiting(flow, at, pool);
+        }
+        match self.void_logged(id) {
+            true => GivenUp::Committed,
+            false => GivenUp::Unknown,
+        }
+    }
+
+    fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut BufferPool) -> GivenUp<F> {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return GivenUp::Unknown;
+        };
+        let begun = at == 0 && flow.slicing.is_some();
+        let asked = at == 0 && flow.room_is_asked();
+        let Some(draft) = flow.queue.remove(at) else {
+            return GivenUp::Unknown;
+        };
+        self.bytes -= u64::from(draft.charge);
+        self.messages -= u64::from(draft.counts);
+        if begun || asked {
+            // The receiver may hold slices or a reservation: this void frees both.
+            flow.end_large();
+            self.enqueue_void(id, 0, flags::LAST, pool);
+        }
+        self.consider(id);
+        if begun {
+            self.void_logged(draft.id);
+            return GivenUp::Committed;
+        }
+        GivenUp::NeverCommitted(draft)
+    }
+
+    /// The receiver's instance has ended: what was never committed comes back, what was is named.
+    pub(crate) fn end(self) -> Leftover<F> {
+        let mut leftover = Leftover {
+            uncommitted: Vec::new(),
+            unconfirmed: Vec::new(),
+        };
+        for flow in self.flows.into_values() {
+            leftover.unconfirmed.extend(flow.unconfirmed());
+            let begun = flow.slicing.is_some();
+            for (at, draft) in flow.queue.into_iter().enumerate() {
+                match at == 0 && begun {
+                    true => leftover.unconfirmed.push(draft.id),
+                    false => leftover.uncommitted.push(draft),
+                }
+            }
+        }
+        leftover
+    }
+
+    /// Puts a flow in turn, or makes it say that it is blocked.
+    pub(super) fn consider(&mut self, id: u32) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        match flow.next(&self.first_contact) {
+            Next::Idle => {}
+            Next::Whole { .. } | Next::Slice { .. } => {
+                if !flow.in_turn {
+                    flow.in_turn = true;
+                    self.turn.push_back(id);
+                }
+            }
+            Next::Blocked(blocked) => {
+                if flow.must_say(blocked) && !self.blocked.contains(&id) {
+                    self.blocked.push(id);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, received: u64, pool: &mut BufferPool) {
+        while self.base < received {
+            let Some(frame) = self.log.pop_front() else {
+                break;
+            };
+            self.base += 1;
+            self.bytes -= u64::from(frame.charge);
+            self.messages -= u64::from(frame.counts);
+            pool.give(frame.head);
+        }
+        self.next = self.next.max(self.base + 1);
+    }
+
+    fn void_logged(&mut self, id: MessageId) -> bool {
+        let mut found = false;
+        for frame in self.log.iter_mut().filter(|frame| frame.id == id) {
+            frame.make_void();
+            found = true;
+        }
+        if found {
+            self.receipts.retain(|_, message| *message != id);
+            for flow in self.flows.values_mut() {
+                flow.forget(id);
+            }
+        }
+        found
+    }
+
+    fn enqueue_void(&mut self, flow: u32, cost: u64, bits: u8, pool: &mut BufferPool) {
+        let mut head = pool.take();
+        let mut header = Header::new(Kind::VOID, self.ends.source, self.ends.destination);
+        header.flow = flow;
+        header.flags = bits;
+        header.encode(8, &mut head);
+        VoidBody { cost }.encode(&mut head);
+        self.enqueue(Draft {
+            id: MessageId(0),
+            charge: head.len() as u32,
+            counts: 0,
+            head,
+            payload: Bytes::new(),
+            attachments: None,
+            flow: 0,
+            deadline: None,
+            target: None,
+        });
+    }
+}

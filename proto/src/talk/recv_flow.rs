@@ -1,0 +1,284 @@
+//! One flow of a conversation, as its receiver sees it: what was given, what is held, what was
+//! taken in order.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+
+use super::ledger::{Holding, Ledger};
+use crate::wire::{Credit, SliceHead};
+
+#[derive(Debug)]
+pub(crate) struct RecvFlow<F> {
+    pub(crate) id: u32,
+    /// Cost that may be sent on credit, in all.
+    limit: u64,
+    /// Cost that has come on credit, in all.
+    received: u64,
+    /// Of that, the cost given back to the ledger: taken, or moved into a large message.
+    freed: u64,
+    /// Cost of all frames, first contact included, taken by the application in order.
+    taken: u64,
+    /// What is held for the application, oldest first.
+    held: VecDeque<Held>,
+    /// Index of the oldest of `held`, counted over the life of the flow.
+    first: u64,
+    /// Credit to keep outstanding while the flow is in use.
+    window: u64,
+    /// What the sender said it needs beyond the limit.
+    want: u64,
+    /// Whether the ledger keeps a floor for this flow. Replies have credit of their own.
+    purse: Purse,
+    pub(crate) rooms: u32,
+    pub(crate) rooms_ended: u32,
+    /// Bytes of the room that is given and not used up.
+    pub(crate) room_size: u64,
+    pub(crate) assembly: Option<Assembly<F>>,
+    /// Cost of the slices of the message that is being put together.
+    assembled_cost: u64,
+    pub(crate) changed: bool,
+}
+
+/// Where the credit of a flow comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purse {
+    /// The budget has no room for its floor yet.
+    None,
+    Budget,
+    /// The reserve for replies; this much came with the request.
+    Reserve(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    cost: u64,
+    /// Of that, what was on credit and is not freed yet.
+    credit: u64,
+    done: bool,
+}
+
+/// A large message on its way.
+#[derive(Debug)]
+pub(crate) struct Assembly<F> {
+    pub(crate) head: SliceHead,
+    pub(crate) bytes: BytesMut,
+    pub(crate) attachments: Vec<F>,
+    pub(crate) lost: bool,
+}
+
+/// The sender used credit that it was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overrun;
+
+impl<F> RecvFlow<F> {
+    pub(crate) fn new(id: u32, window: u64) -> Self {
+        Self {
+            id,
+            limit: 0,
+            received: 0,
+            freed: 0,
+            taken: 0,
+            held: VecDeque::new(),
+            first: 0,
+            window,
+            want: 0,
+            purse: Purse::None,
+            rooms: 0,
+            rooms_ended: 0,
+            room_size: 0,
+            assembly: None,
+            assembled_cost: 0,
+            changed: false,
+        }
+    }
+
+    /// The flow of a reply, with the credit that its request carries.
+    pub(crate) fn reply(id: u32, credit: u64) -> Self {
+        Self {
+            limit: credit,
+            purse: Purse::Reserve(credit),
+            ..Self::new(id, credit)
+        }
+    }
+
+    pub(crate) fn outstanding(&self) -> u64 {
+        match self.purse {
+            Purse::Budget => self.limit - self.freed,
+            Purse::None | Purse::Reserve(_) => 0,
+        }
+    }
+
+    /// Counts a frame that has come. It is held until `take` with the index that is returned.
+    pub(crate) fn admit(&mut self, cost: u64, first_contact: bool) -> Result<u64, Overrun> {
+        let mut credit = 0;
+        if !first_contact {
+            if self.received + cost > self.limit {
+                return Err(Overrun);
+            }
+            self.received += cost;
+            credit = cost;
+        }
+        self.held.push_back(Held {
+            cost,
+            credit,
+            done: false,
+        });
+        Ok(self.first + self.held.len() as u64 - 1)
+    }
+
+    /// Counts a slice: its credit is free again, because its bytes are in the room that was
+    /// reserved for its message; it counts as taken when the whole message is.
+    pub(crate) fn admit_slice(&mut self, cost: u64, ledger: &mut Ledger) -> Result<(), Overrun> {
+        if self.received + cost > self.limit {
+            return Err(Overrun);
+        }
+        self.received += cost;
+        self.assembled_cost += cost;
+        self.free(cost, ledger);
+        Ok(())
+    }
+
+    /// The message of all slices so far is whole: it is held like any other.
+    pub(crate) fn admit_assembled(&mut self) -> u64 {
+        let cost = core::mem::take(&mut self.assembled_cost);
+        self.held.push_back(Held {
+            cost,
+            credit: 0,
+            done: false,
+        });
+        self.first + self.held.len() as u64 - 1
+    }
+
+    /// The application has taken what stands at this index, or it will never see it.
+    pub(crate) fn take(&mut self, index: u64, ledger: &mut Ledger) {
+        let Some(at) = index.checked_sub(self.first) else {
+            return;
+        };
+        let Some(held) = self.held.get_mut(at as usize) else {
+            return;
+        };
+        held.done = true;
+        let mut freed = 0;
+        while let Some(front) = self.held.front().filter(|front| front.done) {
+            self.taken += front.cost;
+            freed += front.credit;
+            self.held.pop_front();
+            self.first += 1;
+            self.changed = true;
+        }
+        self.free(freed, ledger);
+    }
+
+    fn free(&mut self, credit: u64, ledger: &mut Ledger) {
+        let before = self.outstanding();
+        self.freed += credit;
+        if self.purse == Purse::Budget {
+            ledger.changed(before, self.outstanding());
+        }
+    }
+
+    /// Notes what the sender needs.
+    pub(crate) fn wants(&mut self, need: u64) {
+        self.want = need;
+        self.window = self.window.max(need).saturating_mul(2);
+    }
+
+    pub(crate) fn is_starving(&self) -> bool {
+        self.want > 0
+    }
+
+    /// Whether the sender stands below the limit that was given already, so that it has to be told
+    /// again.
+    pub(crate) fn has_given_beyond(&self, limit: u64) -> bool {
+        self.limit > limit
+    }
+
+    /// Gives credit where the sender has used half of its window or asked. `true` if it must be
+    /// told at once.
+    pub(crate) fn renew(&mut self, pair: u64, ledger: &mut Ledger) -> bool {
+        match self.purse {
+            Purse::Reserve(credit) => return self.renew_reply(credit),
+            Purse::None if ledger.open_flow() => self.purse = Purse::Budget,
+            Purse::None => return false,
+            Purse::Budget => {}
+        }
+        let unused = self.limit - self.received;
+        if self.want == 0 && unused * 2 >= self.window {
+            return false;
+        }
+        let before = self.outstanding();
+        let allowed = ledger.allowance(Holding { flow: before, pair });
+        let wish = self.window.saturating_sub(before).max(self.want);
+        let in_parts = self.rooms > self.rooms_ended;
+        let useless = self.want > 0 && allowed < self.want && !in_parts && before >= ledger.floor();
+        let given = wish.min(allowed);
+        if given == 0 || useless {
+            return false;
+        }
+        let worth_telling = self.want > 0 || unused == 0 || given * 4 >= self.window;
+        if !worth_telling {
+            return false;
+        }
+        self.limit += given;
+        ledger.changed(before, self.outstanding());
+        if in_parts || given >= self.want {
+            self.want = 0;
+        }
+        self.changed = true;
+        true
+    }
+
+    fn renew_reply(&mut self, credit: u64) -> bool {
+        let limit = self.freed + credit;
+        let unused = self.limit - self.received;
+        if self.want == 0 && unused * 2 >= credit || limit <= self.limit {
+            return false;
+        }
+        self.limit = limit;
+        self.want = 0;
+        self.changed = true;
+        true
+    }
+
+    /// Credit beyond the floor that the sender does not use.
+    pub(crate) fn reclaimable(&self, floor: u64) -> bool {
+        self.purse == Purse::Budget && self.held.is_empty() && self.limit - self.received > floor
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(crate) fn credit(&self) -> Credit {
+        Credit {
+            flow: self.id,
+            taken: self.taken,
+            limit: self.limit,
+            rooms: self.rooms,
+        }
+    }
+
+    /// A credit's holding ends with the flow.
+    pub(crate) fn close(self, ledger: &mut Ledger) {
+        if self.purse == Purse::Budget {
+            ledger.close_flow(self.outstanding());
+        }
+    }
+
+    /// The credit that was set aside for this reply.
+    pub(crate) fn reserve(&self) -> u64 {
+        match self.purse {
+            Purse::Reserve(credit) => credit,
+            Purse::None | Purse::Budget => 0,
+        }
+    }
+
+    /// Ends the large message at hand, whole or given up. Returns the room to free, if it was
+    /// given, and what was put together of it so far.
+    pub(crate) fn end_room(&mut self) -> (u64, Option<Assembly<F>>) {
+        self.rooms_ended += 1;
+        self.rooms = self.rooms.max(self.rooms_ended);
+        (core::mem::take(&mut self.room_size), self.assembly.take())
+    }
+}

@@ -1,0 +1,215 @@
+//! One flow of a conversation, as its sender sees it: what waits, and what credit allows.
+
+use alloc::collections::VecDeque;
+
+use super::draft::Draft;
+use crate::config::FirstContact;
+use crate::id::MessageId;
+use crate::wire::flow::{LEAST_COST, MAX_FLOW, cost};
+use crate::wire::{BlockedBody, Credit, Header};
+
+/// The largest slice: no flow holds a link for longer than it takes to write one.
+pub(crate) const SLICE_BYTES: usize = 64 * 1024 - SLICE_OVERHEAD;
+/// Header and first fields of a slice.
+const SLICE_OVERHEAD: usize = Header::LEN + 10;
+/// A smaller slice is not worth its header, unless it is the last.
+const LEAST_SLICE: usize = 512;
+#[derive(Debug)]
+pub(crate) struct SendFlow<F> {
+    id: u32,
+    pub(crate) queue: VecDeque<Draft<F>>,
+    /// Cost committed on credit.
+    used: u64,
+    /// Cost that may be committed on credit.
+    limit: u64,
+    /// Cost committed in all, first contact included.
+    sent: u64,
+    /// Cost that the receiving application has taken, in order.
+    taken: u64,
+    /// Large messages for which the receiver has room, and those that have ended.
+    rooms: u32,
+    rooms_used: u32,
+    pub(crate) slicing: Option<Slicing>,
+    slice_above: usize,
+    /// What was last said of being blocked, so that it is said once.
+    blocked_at: Option<BlockedBody>,
+    pub(crate) in_turn: bool,
+    /// Events until the application has taken them: the id, and `sent` after it.
+    unconfirmed: VecDeque<(MessageId, u64)>,
+}
+
+/// How far the message at the front of the queue is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slicing {
+    /// Bytes of its body that are committed.
+    pub(crate) offset: usize,
+}
+
+/// What a flow may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Idle,
+    /// Commit the message at the front.
+    Whole {
+        first_contact: bool,
+    },
+    /// Commit so many bytes of it as a slice.
+    Slice {
+        bytes: usize,
+    },
+    Blocked(BlockedBody),
+}
+
+impl<F> SendFlow<F> {
+    pub(crate) fn new(id: u32, limit: u64, slice_above: usize) -> Self {
+        Self {
+            id,
+            queue: VecDeque::new(),
+            used: 0,
+            limit,
+            sent: 0,
+            taken: 0,
+            rooms: 0,
+            rooms_used: 0,
+            slicing: None,
+            slice_above,
+            blocked_at: None,
+            in_turn: false,
+            unconfirmed: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn is_reply(&self) -> bool {
+        self.id > MAX_FLOW
+    }
+
+    /// What credit, room and first contact allow now.
+    pub(crate) fn next(&self, first_contact: &FirstContact) -> Next {
+        let Some(front) = self.queue.front() else {
+            return Next::Idle;
+        };
+        let available = self.limit.saturating_sub(self.used);
+        if self.slicing.is_some() || front.len() > self.slice_above {
+            return self.next_slice(front, available);
+        }
+        let cost = cost(front.len());
+        if cost <= available {
+            Next::Whole {
+                first_contact: false,
+            }
+        } else if !self.is_reply() && first_contact.fits(cost, front.attachment_count()) {
+            Next::Whole {
+                first_contact: true,
+            }
+        } else {
+            Next::Blocked(BlockedBody {
+                limit: self.limit,
+                need: cost - available,
+                room: 0,
+                size: 0,
+            })
+        }
+    }
+
+    fn next_slice(&self, front: &Draft<F>, available: u64) -> Next {
+        let offset = self.slicing.map_or(0, |slicing| slicing.offset);
+        let left = front.body_len() - offset;
+        let number = self.rooms_used + 1;
+        let wish = |need, room| {
+            Next::Blocked(BlockedBody {
+                limit: self.limit,
+                need,
+                room,
+                size: if room == 0 {
+                    0
+                } else {
+                    front.body_len() as u64
+                },
+            })
+        };
+        if self.rooms < number {
+            return wish(0, number);
+        }
+        let least = (left.min(LEAST_SLICE) + SLICE_OVERHEAD) as u64;
+        if available < least.max(LEAST_COST) {
+            let want = (left.min(SLICE_BYTES) + SLICE_OVERHEAD) as u64;
+            return wish(want.max(LEAST_COST) - available, 0);
+        }
+        let fits = (available as usize).saturating_sub(SLICE_OVERHEAD);
+        Next::Slice {
+            bytes: left.min(SLICE_BYTES).min(fits),
+        }
+    }
+
+    /// Counts what a commit costs.
+    pub(crate) fn charge(&mut self, cost: u64, first_contact: bool) {
+        self.sent += cost;
+        if !first_contact {
+            self.used += cost;
+        }
+    }
+
+    /// Keeps the id of an event until it is taken.
+    pub(crate) fn await_taken(&mut self, id: MessageId) {
+        self.unconfirmed.push_back((id, self.sent));
+    }
+
+    /// Moves limits and forgets what is known to be taken. Totals never fall, so a repeated or
+    /// overtaken mark does no harm.
+    pub(crate) fn on_credit(&mut self, credit: &Credit) {
+        self.limit = self.limit.max(credit.limit);
+        self.taken = self.taken.max(credit.taken.min(self.sent));
+        self.rooms = self.rooms.max(credit.rooms);
+        while self
+            .unconfirmed
+            .front()
+            .is_some_and(|(_, end)| *end <= self.taken)
+        {
+            self.unconfirmed.pop_front();
+        }
+    }
+
+    /// Whether the receiver may know of the large message at the front.
+    pub(crate) fn room_is_asked(&self) -> bool {
+        self.rooms > self.rooms_used || self.blocked_at.is_some_and(|said| said.room > 0)
+    }
+
+    /// The large message at the front has ended, whole or given up.
+    pub(crate) fn end_large(&mut self) {
+        self.rooms_used += 1;
+        self.slicing = None;
+    }
+
+    /// Whether being blocked like this has not been said yet on this path.
+    pub(crate) fn must_say(&mut self, blocked: BlockedBody) -> bool {
+        self.blocked_at.replace(blocked) != Some(blocked)
+    }
+
+    pub(crate) fn forget_said(&mut self) {
+        self.blocked_at = None;
+    }
+
+    /// Credit that nothing waits for, if the receiver's `limit` is still ours.
+    pub(crate) fn give_back(&mut self, limit: u64) -> Option<u64> {
+        let unused = self.limit.checked_sub(self.used).filter(|cost| *cost > 0)?;
+        if self.limit != limit || !self.queue.is_empty() {
+            return None;
+        }
+        self.charge(unused, false);
+        Some(unused)
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.queue.is_empty() && self.unconfirmed.is_empty()
+    }
+
+    /// Ids of events that are handed to a link and not known to be taken.
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.unconfirmed.iter().map(|(id, _)| *id)
+    }
+
+    /// Forgets an event that was given up: it has been reported.
+    pub(crate) fn forget(&mut self, id: MessageId) {
+        self.unconfirmed.retain(|(known, _)| *known != id);
+    }
+}

@@ -1,0 +1,218 @@
+//! Stable numbers for why a link ends and why a message was not taken.
+
+use core::fmt;
+
+/// Why a link was closed, as its other end is told in `CLOSE`. The numbers are on the wire and
+/// never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[non_exhaustive]
+pub enum CloseCode {
+    /// The other end is done. Nothing is wrong; reconnect only if there is more to say.
+    Normal = 0,
+    /// The hub hands over to another member. Attach to the new hub; nothing is lost.
+    Handover = 1,
+    /// Bytes or their order were not what the protocol allows. A defect at one of the two ends:
+    /// report it with the text; the same bytes would end the next link too.
+    ProtocolViolation = 2,
+    /// The ends have no version of the protocol in common. Update one of them; do not reconnect.
+    VersionMismatch = 3,
+    /// A frame was longer than the link allowed in its state. A defect as `ProtocolViolation`.
+    FrameTooLarge = 4,
+    /// More was sent than the credit given. A defect as `ProtocolViolation`.
+    CreditOverrun = 5,
+    /// A frame named a source that is not attached to the link. A defect as `ProtocolViolation`.
+    ForgedSource = 6,
+    /// Attachments were lost and it was not clear to which frame they belonged. Reconnect; look at
+    /// the descriptor limits of both processes.
+    AttachmentsUnclear = 7,
+    /// No hello came in time. Look whether the other end speaks this protocol at all; reconnect.
+    HelloTimeout = 8,
+    /// Nothing was heard for the length of the lease. Reconnect.
+    LeaseExpired = 9,
+    /// This instance was declared gone. Join again as a new instance; what was unconfirmed stays
+    /// so.
+    Fenced = 10,
+    /// A living peer has the name that was asked for. Choose another, or wait for that peer's end.
+    NameTaken = 11,
+    /// The other end did not read for too long. Reconnect; look what blocks this process.
+    WriteStalled = 12,
+    /// The other end hit a defect of its own. Reconnect, and report it with the text.
+    Internal = 13,
+    /// The hub has as many peers as it may. Reconnect later, or raise its limit.
+    TooManyPeers = 14,
+    /// A later link of the same instance has taken the place of this one. Do nothing.
+    Replaced = 15,
+    /// The first frame was not a hello. A defect as `ProtocolViolation`.
+    HelloExpected = 16,
+}
+
+impl CloseCode {
+    /// The code with this number on the wire. `None` for one of a later version, which is treated
+    /// as [`CloseCode::Internal`] is.
+    pub const fn from_u16(number: u16) -> Option<Self> {
+        Some(match number {
+            0 => Self::Normal,
+            1 => Self::Handover,
+            2 => Self::ProtocolViolation,
+            3 => Self::VersionMismatch,
+            4 => Self::FrameTooLarge,
+            5 => Self::CreditOverrun,
+            6 => Self::ForgedSource,
+            7 => Self::AttachmentsUnclear,
+            8 => Self::HelloTimeout,
+            9 => Self::LeaseExpired,
+            10 => Self::Fenced,
+            11 => Self::NameTaken,
+            12 => Self::WriteStalled,
+            13 => Self::Internal,
+            14 => Self::TooManyPeers,
+            15 => Self::Replaced,
+            16 => Self::HelloExpected,
+            _ => return None,
+        })
+    }
+
+    /// The number on the wire.
+    pub const fn to_u16(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "closed in good order",
+            Self::Handover => "the hub handed over",
+            Self::ProtocolViolation => "the protocol was violated",
+            Self::VersionMismatch => "no protocol version in common",
+            Self::FrameTooLarge => "a frame was too large",
+            Self::CreditOverrun => "more was sent than the credit allowed",
+            Self::ForgedSource => "a frame came from an instance not attached to the link",
+            Self::AttachmentsUnclear => "attachments were lost, unclear of which frame",
+            Self::HelloTimeout => "no hello came in time",
+            Self::LeaseExpired => "the lease expired",
+            Self::Fenced => "the instance was declared gone",
+            Self::NameTaken => "a living peer has the name",
+            Self::WriteStalled => "the other end did not read",
+            Self::Internal => "internal error of the other end",
+            Self::TooManyPeers => "the hub has as many peers as it may",
+            Self::Replaced => "replaced by a later link of the same instance",
+            Self::HelloExpected => "the first frame was not a hello",
+        })
+    }
+}
+
+/// Why a receiver's node did not start what a frame asked for, in `REFUSED`. The handler certainly
+/// did not run. The numbers are on the wire and never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Nobody has the id, name or generation. Look at the roster; a name may be waited for.
+    NoSuchPeer = 1,
+    /// The peer has no handler for the name. Final: repeat only after its declaration changed.
+    NoHandler = 2,
+    /// The peer has not opened the namespace. Final: repeat only after its declaration changed.
+    NoNamespace = 3,
+    /// The receiver has no room for the flow or the message. Repeat later, or send less.
+    Full = 4,
+    /// The message's time was over before it was started. Give it more, or drop it.
+    Expired = 5,
+    /// The receiver does not know the payload's codec. Use one that both ends have.
+    Codec = 6,
+    /// Attachments cannot reach the receiver. They have come back; send without them.
+    AttachmentsUnsupported = 7,
+    /// The sender took the request back before it was started.
+    Cancelled = 8,
+    /// The receiver does not take this message before it is ready. Repeat when it is.
+    NotReady = 9,
+    /// As many handlers are running as the receiver allows. Repeat later.
+    HandlerLimit = 10,
+    /// The receiver is closing. Choose another peer.
+    Closed = 11,
+    /// The receiver's instance has ended; the detail is its generation. Look for its successor.
+    PeerGone = 12,
+}
+
+impl Refusal {
+    /// The reason with this number on the wire. `None` for one of a later version: the message was
+    /// not started, and no more is known.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::NoSuchPeer,
+            2 => Self::NoHandler,
+            3 => Self::NoNamespace,
+            4 => Self::Full,
+            5 => Self::Expired,
+            6 => Self::Codec,
+            7 => Self::AttachmentsUnsupported,
+            8 => Self::Cancelled,
+            9 => Self::NotReady,
+            10 => Self::HandlerLimit,
+            11 => Self::Closed,
+            12 => Self::PeerGone,
+            _ => return None,
+        })
+    }
+
+    /// The number on the wire.
+    pub const fn to_u8(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchPeer => "no such peer",
+            Self::NoHandler => "no handler for the name",
+            Self::NoNamespace => "the namespace is not open",
+            Self::Full => "no room for the message",
+            Self::Expired => "the message's time was over",
+            Self::Codec => "unknown payload codec",
+            Self::AttachmentsUnsupported => "attachments cannot reach the peer",
+            Self::Cancelled => "cancelled by the sender",
+            Self::NotReady => "the peer is not ready",
+            Self::HandlerLimit => "too many handlers are running",
+            Self::Closed => "the peer is closing",
+            Self::PeerGone => "the peer's instance has ended",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn close_codes_keep_their_numbers_and_say_different_things() {
+        let known = 0..=16;
+        let mut texts = BTreeSet::new();
+        for number in 0..=u16::MAX {
+            let code = CloseCode::from_u16(number);
+            assert_eq!(code.is_some(), known.contains(&number));
+            if let Some(code) = code {
+                assert_eq!(code.to_u16(), number);
+                assert!(texts.insert(code.to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_keep_their_numbers_and_say_different_things() {
+        let known = 1..=12;
+        let mut texts = BTreeSet::new();
+        for number in 0..=u8::MAX {
+            let refusal = Refusal::from_u8(number);
+            assert_eq!(refusal.is_some(), known.contains(&number));
+            if let Some(refusal) = refusal {
+                assert_eq!(refusal.to_u8(), number);
+                assert!(texts.insert(refusal.to_string()));
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Binding instances to a link.
+
+use alloc::vec::Vec;
+
+use crate::id::{Generation, InstanceId, PeerId, PeerName};
+use crate::wire::WireError;
+use crate::wire::cbor::{self, MapReader, MapWriter, Record, Value, ValueReader, ValueWriter};
+
+/// Binds an instance to the link over which it comes. A member sends one for itself and one for
+/// each peer that it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Counts the attachments of this instance; a lower one never replaces a higher one.
+    pub counter: u64,
+    /// The name that it has or wants.
+    pub name: Option<PeerName>,
+    /// The id and generation that an earlier hub gave it.
+    pub identity: Option<(PeerId, Generation)>,
+    /// Whether the name may be taken over by a newcomer that asks for it too.
+    pub handover: bool,
+    /// Its receive budget in bytes.
+    pub budget: u64,
+    /// The largest message that it accepts, in bytes.
+    pub message_cap: u64,
+    /// Whether attachments can reach it over this link.
+    pub attachments: bool,
+    /// Per id, the highest generation that it knows to be gone.
+    pub gone: Vec<(PeerId, Generation)>,
+    /// Instances that it holds for gone.
+    pub gone_instances: Vec<InstanceId>,
+}
+
+impl Attach {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        cbor::encode(self, out);
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a map as this one, or a field is missing or has no meaning.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        cbor::decode(bytes)
+    }
+}
+
+impl Record for Attach {
+    fn write(&self, map: &mut MapWriter<'_>) {
+        map.field(1, &self.instance);
+        map.field(2, &self.counter);
+        map.optional(3, &self.name);
+        map.optional(4, &self.identity);
+        map.field(5, &self.handover);
+        map.field(6, &self.budget);
+        map.field(7, &self.message_cap);
+        map.field(8, &self.attachments);
+        map.field(9, &self.gone);
+        map.field(10, &self.gone_instances);
+    }
+
+    fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
+        Ok(Self {
+            instance: map.field(1)?,
+            counter: map.field(2)?,
+            name: map.optional(3)?,
+            identity: map.optional(4)?,
+            handover: map.field(5)?,
+            budget: map.field(6)?,
+            message_cap: map.field(7)?,
+            attachments: map.field(8)?,
+            gone: map.field(9)?,
+            gone_instances: map.field(10)?,
+        })
+    }
+}
+
+/// The hub's answer to [`Attach`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The instance that was attached.
+    pub instance: InstanceId,
+    /// The attachment that is answered.
+    pub counter: u64,
+    /// The id it has from now on.
+    pub id: PeerId,
+    /// The generation it has from now on.
+    pub generation: Generation,
+    /// The hub's own instance.
+    pub hub: InstanceId,
+    /// The hub's epoch.
+    pub epoch: u64,
+    /// Whether the id differs from the one the instance declared.
+    pub id_changed: bool,
+}
+
+impl Attached {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        cbor::encode(self, out);
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a map as this one, or a field is missing or has no meaning.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        cbor::decode(bytes)
+    }
+}
+
+impl Record for Attached {
+    fn write(&self, map: &mut MapWriter<'_>) {
+        map.field(1, &self.instance);
+        map.field(2, &self.counter);
+        map.field(3, &self.id);
+        map.field(4, &self.generation);
+        map.field(5, &self.hub);
+        map.field(6, &self.epoch);
+        map.field(7, &self.id_changed);
+    }
+
+    fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
+        Ok(Self {
+            instance: map.field(1)?,
+            counter: map.field(2)?,
+            id: map.field(3)?,
+            generation: map.field(4)?,
+            hub: map.field(5)?,
+            epoch: map.field(6)?,
+            id_changed: map.field(7)?,
+        })
+    }
+}
+
+/// The hub's refusal of [`Attach`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachRefused {
+    /// The instance that was not attached.
+    pub instance: InstanceId,
+    /// The attachment that is answered.
+    pub counter: u64,
+    /// Why not.
+    pub reason: AttachRefusal,
+    /// The generation that fenced the instance, or that holds the name.
+    pub generation: Generation,
+}
+
+impl AttachRefused {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        cbor::encode(self, out);
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a map as this one, or a field is missing or has no meaning.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        cbor::decode(bytes)
+    }
+}
+
+impl Record for AttachRefused {
+    fn write(&self, map: &mut MapWriter<'_>) {
+        map.field(1, &self.instance);
+        map.field(2, &self.counter);
+        map.field(3, &self.reason);
+        map.field(4, &self.generation);
+    }
+
+    fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
+        Ok(Self {
+            instance: map.field(1)?,
+            counter: map.field(2)?,
+            reason: map.field(3)?,
+            generation: map.field(4)?,
+        })
+    }
+}
+
+/// Why a hub does not attach an instance. The numbers are on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AttachRefusal {
+    /// The instance was declared gone; it must come back as a new one.
+    Fenced = 1,
+    /// A living peer has the name.
+    NameTaken = 2,
+    /// The hub has as many peers as it may.
+    TooManyPeers = 3,
+    /// The declaration contradicts itself.
+    Invalid = 4,
+}
+
+impl AttachRefusal {
+    /// The reason with this number on the wire.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Fenced,
+            2 => Self::NameTaken,
+            3 => Self::TooManyPeers,
+            4 => Self::Invalid,
+            _ => return None,
+        })
+    }
+}
+
+impl Value for AttachRefusal {
+    fn write(&self, out: &mut ValueWriter<'_>) {
+        out.uint(*self as u64);
+    }
+
+    fn read(input: &mut ValueReader<'_>) -> Result<Self, WireError> {
+        let number = u8::read(input)?;
+        Self::from_u8(number).ok_or(WireError::BadField("reason"))
+    }
+}
+
+/// Unbinds an instance from the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detach {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Whether the instance has ended; else it will come back.
+    pub gone: bool,
+}
+
+impl Detach {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        cbor::encode(self, out);
+    }
+
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a map as this one, or a field is missing or has no meaning.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        cbor::decode(bytes)
+    }
+}
+
+impl Record for Detach {
+    fn write(&self, map: &mut MapWriter<'_>) {
+        map.field(1, &self.instance);
+        map.field(2, &self.gone);
+    }
+
+    fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
+        Ok(Self {
+            instance: map.field(1)?,
+            gone: map.field(2)?,
+        })
+    }
+}

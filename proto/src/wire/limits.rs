@@ -1,0 +1,20 @@
+//! Limits of the wire, checked before anything is allocated.
+
+/// The largest hello, header included.
+pub const HELLO: usize = 256;
+/// The largest frame before a link is authenticated.
+pub const UNAUTHENTICATED: usize = 4 * 1024;
+/// The largest control frame on an established link (a slice of a declaration or of a roster).
+pub const CONTROL: usize = 64 * 1024;
+/// The largest frame on an established link by default; larger messages travel in slices.
+pub const FRAME: usize = 1024 * 1024;
+/// How many attachments a message may carry by default.
+pub const ATTACHMENTS: u8 = 16;
+/// How many attachments the kernel passes with one write (SCM_MAX_FD of Linux).
+pub const KERNEL_ATTACHMENTS: u8 = 253;
+/// How many hubs a frame may pass.
+pub const HOPS: u8 = 32;
+/// The longest namespace or event name in bytes.
+pub const NAME: usize = 255;
+/// How deep a control body may nest.
+pub const CBOR_DEPTH: usize = 16;

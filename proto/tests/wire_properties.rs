@@ -1,0 +1,561 @@
+//! What holds for all bodies, all bytes and all ways to split them.
+
+mod wire_support;
+
+use bytes::{Bytes, BytesMut};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use switchboard_proto::wire::*;
+use switchboard_proto::{Generation, InstanceId, PeerId, PeerName};
+use wire_support::{Body, Cut, cut};
+
+fn instance() -> impl Strategy<Value = InstanceId> {
+    (1..=u64::MAX).prop_map(InstanceId)
+}
+
+fn identity() -> impl Strategy<Value = (PeerId, Generation)> {
+    any::<(u32, u32)>().prop_map(|(id, generation)| (PeerId(id), Generation(generation)))
+}
+
+fn peer_name() -> impl Strategy<Value = Option<PeerName>> {
+    option::of("[a-zé/0-9日]{1,21}".prop_filter_map("too long", |name| PeerName::new(&name)))
+}
+
+/// A short string that is not empty, up to the longest.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z.]{1,12}", "[^\\x00]{1,63}", "[a-z]{250,255}"]
+}
+
+fn maybe_name() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), name()]
+}
+
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![4 => vec(any::<u8>(), 0..80), 1 => vec(any::<u8>(), 4000..9000)]
+}
+
+fn namespace() -> impl Strategy<Value = NamespaceDeclaration> {
+    let names = || vec(name(), 0..4);
+    (maybe_name(), any::<(bool, bool)>(), names(), names()).prop_map(
+        |(name, (ready, all_events), handlers, listeners)| NamespaceDeclaration {
+            name,
+            ready,
+            all_events,
+            handlers,
+            listeners,
+        },
+    )
+}
+
+fn roster_peer() -> impl Strategy<Value = RosterPeer> {
+    let bits = any::<(bool, bool, bool)>();
+    let sizes = any::<(u64, u64, u64)>();
+    let namespaces = option::of(vec(namespace(), 0..3));
+    (identity(), instance(), peer_name(), bits, sizes, namespaces).prop_map(
+        |((id, generation), instance, name, bits, sizes, namespaces)| RosterPeer {
+            id,
+            generation,
+            instance,
+            name,
+            attachment: sizes.0,
+            attached: bits.0,
+            up: bits.1,
+            attachments: bits.2,
+            budget: sizes.1,
+            message_cap: sizes.2,
+            namespaces,
+        },
+    )
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let sizes = any::<(u64, u64, u64, u64)>();
+    (any::<u16>(), sizes, instance(), peer_name(), any::<bool>()).prop_map(
+        |(version, (features, epoch, budget, message_cap), instance, name, hub)| Hello {
+            version,
+            features,
+            instance,
+            epoch,
+            name,
+            budget,
+            message_cap,
+            hub,
+        },
+    )
+}
+
+fn attach() -> impl Strategy<Value = Attach> {
+    let gone = (vec(identity(), 0..5), vec(instance(), 0..5));
+    let sizes = any::<(u64, u64, u64)>();
+    let bits = any::<(bool, bool)>();
+    (
+        instance(),
+        peer_name(),
+        option::of(identity()),
+        sizes,
+        bits,
+        gone,
+    )
+        .prop_map(
+            |(instance, name, identity, sizes, bits, (gone, gone_instances))| Attach {
+                instance,
+                counter: sizes.0,
+                name,
+                identity,
+                handover: bits.0,
+                budget: sizes.1,
+                message_cap: sizes.2,
+                attachments: bits.1,
+                gone,
+                gone_instances,
+            },
+        )
+}
+
+fn roster() -> impl Strategy<Value = RosterUpdate> {
+    let gone = (identity(), instance()).prop_map(|((id, generation), instance)| RosterGone {
+        id,
+        generation,
+        instance,
+    });
+    let bits = any::<(bool, bool, bool)>();
+    (
+        any::<u64>(),
+        bits,
+        vec(roster_peer(), 0..4),
+        vec(gone, 0..4),
+    )
+        .prop_map(
+            |(version, (snapshot, more, complete), peers, gone)| RosterUpdate {
+                version,
+                snapshot,
+                more,
+                complete,
+                peers,
+                gone,
+            },
+        )
+}
+
+fn control() -> impl Strategy<Value = (Kind, Body<'static>)> {
+    prop_oneof![attachment_control(), other_control()]
+}
+
+/// A body about who a peer is, with a kind of frame that carries it.
+fn attachment_control() -> impl Strategy<Value = (Kind, Body<'static>)> {
+    let refusal = (1..=4u8).prop_map(|number| AttachRefusal::from_u8(number).unwrap());
+    prop_oneof![
+        hello().prop_map(|b| (Kind::HELLO, Body::Hello(b))),
+        attach().prop_map(|b| (Kind::ATTACH, Body::Attach(b))),
+        roster().prop_map(|b| (Kind::ROSTER, Body::Roster(b))),
+        (
+            instance(),
+            instance(),
+            identity(),
+            any::<(u64, u64, bool)>()
+        )
+            .prop_map(
+                |(instance, hub, (id, generation), (counter, epoch, id_changed))| (
+                    Kind::ATTACHED,
+                    Body::Attached(Attached {
+                        instance,
+                        counter,
+                        id,
+                        generation,
+                        hub,
+                        epoch,
+                        id_changed,
+                    })
+                )
+            ),
+        (instance(), any::<(u64, u32)>(), refusal).prop_map(
+            |(instance, (counter, generation), reason)| (
+                Kind::ATTACH_REFUSED,
+                Body::AttachRefused(AttachRefused {
+                    instance,
+                    counter,
+                    reason,
+                    generation: Generation(generation),
+                })
+            )
+        ),
+        (instance(), any::<bool>())
+            .prop_map(|(instance, gone)| (Kind::DETACH, Body::Detach(Detach { instance, gone }))),
+    ]
+}
+
+/// Any other control body, with a kind of frame that carries it.
+fn other_control() -> impl Strategy<Value = (Kind, Body<'static>)> {
+    prop_oneof![
+        (
+            instance(),
+            any::<(u64, u32, bool)>(),
+            vec(namespace(), 0..4)
+        )
+            .prop_map(|(instance, (version, slice, last), namespaces)| (
+                Kind::DECLARE,
+                Body::Declare(Declare {
+                    instance,
+                    version,
+                    slice,
+                    last,
+                    namespaces,
+                })
+            )),
+        (instance(), any::<(u64, u32)>()).prop_map(|(instance, (version, slice))| (
+            Kind::DECLARED,
+            Body::Declared(Declared {
+                instance,
+                version,
+                slice,
+            })
+        )),
+        vec(instance(), 0..40)
+            .prop_map(|instances| (Kind::GONE, Body::Gone(GoneDeclaration { instances }))),
+        any::<u64>().prop_map(|nonce| (Kind::PING, Body::Ping(Ping { nonce }))),
+        any::<(u16, String)>()
+            .prop_map(|(code, text)| (Kind::CLOSE, Body::Close(Close { code, text }))),
+        (instance(), instance(), any::<u64>()).prop_map(|(source, destination, sequence)| (
+            Kind::RETURNED,
+            Body::Returned(Returned {
+                source,
+                destination,
+                sequence,
+            })
+        )),
+    ]
+}
+
+/// What the bodies that borrow are made of.
+#[derive(Clone, Debug)]
+struct Parts {
+    namespace: String,
+    event: String,
+    payload: Vec<u8>,
+    texts: (String, String),
+    rooms: Vec<(String, u64, u64, bool)>,
+    credits: Vec<(u32, u64, u64, u32)>,
+    words: (u64, u64, u64),
+    halves: (u32, u32),
+    byte: u8,
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let rooms = vec((name(), any::<u64>(), any::<u64>(), any::<bool>()), 1..6);
+    let credits = vec(any::<(u32, u64, u64, u32)>(), 0..6);
+    let numbers = (any::<(u64, u64, u64)>(), any::<(u32, u32)>(), any::<u8>());
+    let texts = (maybe_name(), name(), payload(), any::<(String, String)>());
+    (texts, rooms, credits, numbers).prop_map(|(texts, rooms, credits, numbers)| Parts {
+        namespace: texts.0,
+        event: texts.1,
+        payload: texts.2,
+        texts: texts.3,
+        rooms,
+        credits,
+        words: numbers.0,
+        halves: numbers.1,
+        byte: numbers.2,
+    })
+}
+
+impl Parts {
+    fn event(&self) -> EventBody<'_> {
+        EventBody {
+            namespace: &self.namespace,
+            event: &self.event,
+            codec: self.byte,
+            remaining: self.halves.0,
+            payload: &self.payload,
+        }
+    }
+
+    fn request(&self) -> RequestBody<'_> {
+        RequestBody {
+            request: self.words.0,
+            remaining: self.halves.0,
+            reply_credit: self.halves.1,
+            namespace: &self.namespace,
+            event: &self.event,
+            codec: self.byte,
+            payload: &self.payload,
+        }
+    }
+
+    fn reply(&self) -> ReplyBody<'_> {
+        ReplyBody {
+            request: self.words.0,
+            codec: self.byte,
+            payload: &self.payload,
+        }
+    }
+
+    fn slices(&self) -> [(Kind, u8, Body<'_>); 2] {
+        let head = SliceHead {
+            total: self.words.0.max(self.payload.len() as u64),
+            kind: Kind::EVENT.0,
+            flags: self.byte,
+        };
+        [(flags::FIRST, Some(head)), (flags::LAST, None)].map(|(flag, first)| {
+            let bytes = &self.payload[..];
+            (Kind::SLICE, flag, Body::Slice(SliceBody { first, bytes }))
+        })
+    }
+
+    fn rooms(&self) -> [(Kind, u8, Body<'_>); 2] {
+        let rooms = self.rooms.iter();
+        let event = RoomEventBody {
+            rooms: rooms
+                .clone()
+                .map(|(room, sequence, ..)| (&room[..], *sequence))
+                .collect(),
+            event: self.event(),
+        };
+        let gaps = rooms.map(|(room, reached, missed, at_least)| GapRoom {
+            room,
+            reached: *reached,
+            missed: *missed,
+            at_least: *at_least,
+        });
+        let gap = GapBody {
+            sender: InstanceId(self.words.0),
+            rooms: gaps.collect(),
+        };
+        [
+            (Kind::ROOM_EVENT, 0, Body::RoomEvent(event)),
+            (Kind::GAP, 0, Body::Gap(gap)),
+        ]
+    }
+
+    fn mark(&self) -> MarkBody {
+        let credit = |&(flow, taken, limit, rooms)| Credit {
+            flow,
+            taken,
+            limit,
+            rooms,
+        };
+        MarkBody {
+            received: self.words.0,
+            path: self.halves.0,
+            credits: self.credits.iter().map(credit).collect(),
+        }
+    }
+
+    /// A body of every kind that is no control body, with the flags it depends on.
+    fn bodies(&self) -> Vec<(Kind, u8, Body<'_>)> {
+        let (of, path) = (self.words.0, self.halves.0);
+        let failed = FailedBody {
+            request: of,
+            code: self.halves.0 as i32,
+            message: &self.texts.0,
+            detail: &self.texts.1,
+        };
+        let refused = RefusedBody {
+            of,
+            reason: self.byte,
+            detail: path,
+        };
+        let level = self.byte % 3 + 1;
+        let end = StreamEndBody {
+            codec: self.byte,
+            payload: &self.payload,
+        };
+        let blocked = BlockedBody {
+            limit: of,
+            need: self.words.1,
+            room: path,
+            size: self.words.2,
+        };
+        let fixed = [
+            (Kind::EVENT, Body::Event(self.event())),
+            (Kind::STREAM_OPEN, Body::Event(self.event())),
+            (Kind::REQUEST, Body::Request(self.request())),
+            (Kind::REPLY, Body::Reply(self.reply())),
+            (Kind::FAILED, Body::Failed(failed)),
+            (Kind::REFUSED, Body::Refused(refused)),
+            (Kind::RECEIPT, Body::Receipt(ReceiptBody { of, level })),
+            (Kind::CANCEL, Body::Cancel(CancelBody { request: of })),
+            (Kind::VOID, Body::Void(VoidBody { cost: of })),
+            (Kind::SWITCH, Body::Switch(SwitchBody { path })),
+            (Kind::STREAM_DATA, Body::StreamData(&self.payload)),
+            (Kind::STREAM_END, Body::StreamEnd(end)),
+            (
+                Kind::STREAM_ABORT,
+                Body::StreamAbort(StreamAbortBody { code: path }),
+            ),
+            (Kind::MARK, Body::Mark(self.mark())),
+            (Kind::BLOCKED, Body::Blocked(blocked)),
+            (Kind::ASK, Body::Ask(AskBody { path })),
+            (Kind::RECLAIM, Body::Reclaim(ReclaimBody { limit: of })),
+        ];
+        let fixed = fixed.into_iter().map(|(kind, body)| (kind, 0, body));
+        fixed.chain(self.slices()).chain(self.rooms()).collect()
+    }
+}
+
+fn header(kind: Kind, flags: u8) -> Header {
+    Header {
+        flags,
+        ..Header::new(kind, InstanceId(1), InstanceId(2))
+    }
+}
+
+/// Any bytes, and bytes that look like frames: garbage alone never gets past the length.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![9 => 0..=0x7fu8, 9 => Just(0x20u8), 1 => any::<u8>()];
+    let frame = (kind, any::<u8>(), 0..=17u8, payload()).prop_map(|(kind, flags, count, body)| {
+        let header = Header {
+            attachments: count,
+            ..header(Kind(kind), flags)
+        };
+        let mut out = Vec::new();
+        header.encode_with(|out| out.extend_from_slice(&body), &mut out);
+        out
+    });
+    let piece = prop_oneof![9 => frame, 1 => vec(any::<u8>(), 0..50)];
+    vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// Splits `bytes` into pieces of these lengths, again and again.
+fn pieces<'b>(mut bytes: &'b [u8], lengths: &[usize]) -> Vec<&'b [u8]> {
+    let mut pieces = Vec::new();
+    for length in lengths.iter().cycle() {
+        if bytes.is_empty() {
+            break;
+        }
+        let (piece, rest) = bytes.split_at((*length).min(bytes.len()));
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces
+}
+
+proptest! {
+    #[test]
+    fn control_bodies_come_back_as_they_were((kind, body) in control()) {
+        let bytes = body.frame(&header(kind, 0));
+        let back = Body::decode(&header(kind, 0), &bytes[Header::LEN..]);
+        prop_assert_eq!(back.as_ref(), Ok(&body));
+    }
+
+    #[test]
+    fn a_hello_keeps_within_its_limit(hello in hello()) {
+        let mut out = Vec::new();
+        frame(Kind::HELLO, hello.instance, InstanceId::NONE, |out| hello.encode(out), &mut out);
+        prop_assert!(out.len() <= limits::HELLO);
+    }
+
+    #[test]
+    fn bodies_come_back_as_they_were(parts in parts()) {
+        for (kind, flags, body) in parts.bodies() {
+            let header = header(kind, flags);
+            let bytes = body.frame(&header);
+            let back = Body::decode(&header, &bytes[Header::LEN..]);
+            prop_assert_eq!(back.as_ref(), Ok(&body));
+        }
+    }
+
+    #[test]
+    fn encoded_lengths_are_exact(parts in parts()) {
+        let (mut event, mut request, mut reply) = (Vec::new(), Vec::new(), Vec::new());
+        parts.event().encode(&mut event);
+        parts.request().encode(&mut request);
+        parts.reply().encode(&mut reply);
+        prop_assert_eq!(event.len(), parts.event().encoded_len());
+        prop_assert_eq!(request.len(), parts.request().encoded_len());
+        prop_assert_eq!(reply.len(), parts.reply().encoded_len());
+    }
+
+    #[test]
+    fn a_header_comes_back_as_it_was(
+        bytes in any::<[u8; Header::LEN]>(),
+        body_len in 0..1usize << 24,
+    ) {
+        let mut bytes = bytes;
+        bytes[..4].copy_from_slice(&((body_len + 32) as u32).to_be_bytes());
+        let (header, len) = Header::decode(&bytes).unwrap();
+        let mut again = Vec::new();
+        header.encode(len, &mut again);
+        prop_assert_eq!(len, body_len);
+        prop_assert_eq!(&again[..], &bytes[..]);
+    }
+
+    #[test]
+    fn any_bytes_as_any_body_are_no_panic_and_have_one_meaning(
+        kind in any::<u8>(),
+        flags in any::<u8>(),
+        bytes in vec(any::<u8>(), 0..200),
+    ) {
+        let header = header(Kind(kind), flags);
+        if let Ok(body) = Body::decode(&header, &bytes) {
+            let again = body.frame(&header);
+            if !body.is_control(&header) {
+                prop_assert_eq!(&again[Header::LEN..], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn hazard_w10_frames_do_not_depend_on_how_their_bytes_are_split(
+        bytes in stream(),
+        lengths in vec(1usize..6000, 1..20),
+        short in vec(1usize..50, 1..20),
+        first in prop_oneof![Just(limits::HELLO), Just(limits::FRAME)],
+        later in prop_oneof![Just(limits::UNAUTHENTICATED), Just(limits::FRAME)],
+    ) {
+        let expected = cut([&bytes[..]], first, later);
+        prop_assert_eq!(&cut(bytes.chunks(1), first, later), &expected);
+        prop_assert_eq!(&cut(pieces(&bytes, &lengths), first, later), &expected);
+        prop_assert_eq!(&cut(pieces(&bytes, &short), first, later), &expected);
+    }
+
+    #[test]
+    fn frames_do_not_depend_on_when_they_are_asked_for(
+        bytes in stream(),
+        lengths in vec(1usize..6000, 1..20),
+        asks in vec(0usize..4, 1..20),
+    ) {
+        let expected = cut([&bytes[..]], limits::FRAME, limits::FRAME);
+        let mut deframer = Deframer::new();
+        deframer.set_limit(limits::FRAME);
+        let mut frames = Vec::new();
+        let mut asks = asks.iter().cycle();
+        for piece in pieces(&bytes, &lengths) {
+            deframer.push(BytesMut::from(piece));
+            for _ in 0..*asks.next().unwrap() {
+                let Ok(Some(frame)) = deframer.next() else { break };
+                frames.push((frame.header, frame.whole().to_vec()));
+            }
+        }
+        let end = loop {
+            match deframer.next() {
+                Ok(Some(frame)) => frames.push((frame.header, frame.whole().to_vec())),
+                Ok(None) => break Ok(deframer.buffered()),
+                Err(error) => break Err(error),
+            }
+        };
+        prop_assert_eq!(Cut { frames, end }, expected);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_frame_is_its_body(
+        bytes in stream(),
+        lengths in vec(1usize..6000, 1..20),
+        offset in 0usize..5000,
+    ) {
+        let mut deframer = Deframer::new();
+        deframer.set_limit(limits::FRAME);
+        let mut kept: Vec<(Vec<u8>, Bytes)> = Vec::new();
+        for piece in pieces(&bytes, &lengths) {
+            deframer.push(BytesMut::from(piece));
+            while let Ok(Some(frame)) = deframer.next() {
+                let from = offset.min(frame.body().len());
+                let expected = frame.body()[from..].to_vec();
+                kept.push((expected, frame.share_body_from(offset)));
+            }
+        }
+        for (expected, bytes) in kept {
+            prop_assert_eq!(&expected[..], &bytes[..]);
+        }
+    }
+}

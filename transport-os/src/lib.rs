@@ -1,0 +1,61 @@
+//! The system calls that every Switchboard transport shares: non-blocking byte streams that carry
+//! file descriptors, listeners that never leave a dead name behind, file locks that die with their
+//! holder, a waker, a clock and seeds.
+//!
+//! There is no event loop here and no decision of the protocol: each call makes one step and
+//! returns at once, with everything the kernel said about it. Drivers (mio, async-io, the stdio
+//! transport) poll the descriptors and feed the core.
+//!
+//! What every part keeps:
+//!
+//! - **Nothing blocks.** Sockets are used with `MSG_DONTWAIT`, pipes with `RWF_NOWAIT`, so that the
+//!   `O_NONBLOCK` flag of a description shared with another process is never touched. The two
+//!   exceptions are said where they are: [`Address::resolve`] of a host name, and pipes of kernels
+//!   before Linux 6.4, see [`Stream::pipes`].
+//! - **Nothing leaks.** Every descriptor is close-on-exec from its first moment (one inherited from
+//!   a parent: from its adoption), is an [`OwnedFd`](std::os::fd::OwnedFd), and comes back with the
+//!   error that refuses it.
+//! - **No signal kills.** Socket writes never raise SIGPIPE. Writes to a pipe whose reader is gone
+//!   do, and rely on Rust's start-up code, which ignores that signal; a C program that hosts this
+//!   library must ignore SIGPIPE itself.
+//!
+//! Linux is complete and tested. Other unixes compile and are untested.
+
+#![deny(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!(
+    "switchboard-os needs a unix: Unix-domain sockets, SCM_RIGHTS, flock and poll are what the \
+     transports are made of"
+);
+
+mod address;
+mod attachments;
+#[cfg(feature = "test-util")]
+mod census;
+mod clock;
+mod credentials;
+mod listener;
+mod lock;
+// Spawning and reaping children, as soon as it is there: pub mod process;
+mod seeds;
+mod stream;
+mod sys;
+mod waker;
+
+pub use address::{Address, AddressError, TcpHost, UnixPath};
+pub use attachments::{FileId, MAX_ATTACHMENTS, is_own_descriptor};
+#[cfg(feature = "test-util")]
+pub use census::open_descriptors;
+pub use clock::Clock;
+pub use credentials::{peer_uid, same_user};
+pub use listener::{
+    ACCEPT_PAUSE, Accept, Accepted, ListenError, ListenOptions, Listener, ListenerStats, Peer,
+};
+pub use lock::{FileLock, LockError};
+pub use seeds::Seeds;
+pub use stream::{
+    AdoptError, ConnectError, Connected, Connecting, Kind, MAX_READ, Read, Stream, Write,
+    socketpair,
+};
+pub use waker::Waker;
