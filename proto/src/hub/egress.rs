@@ -124,6 +124,13 @@ impl<F> Unwritten<F> {
     }
 }
 
+impl<F> Unwritten<F> {
+    /// How many handles the frame had.
+    pub(crate) fn attachment_count(&self) -> u64 {
+        self.attachments.as_ref().map_or(0, |held| held.len()) as u64
+    }
+}
+
 impl<F> Egress<F> {
     /// An empty queue to a member over a link that carries attachments or does not, for at most
     /// `bound` of credited cost: see [`Egress::set_bound`].

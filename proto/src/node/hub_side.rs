@@ -180,6 +180,7 @@ impl<F> Node<F> {
         };
         self.control(id, Kind::ATTACHED, |body| answer.encode(body));
         self.hub_changed();
+        self.rebound();
         self.path_begins(instance);
     }
 
@@ -257,6 +258,7 @@ impl<F> Node<F> {
             return self.cannot_forward(id, &header);
         };
         let Some(link) = self.links.get_mut(to) else {
+            self.stats.attachments_dropped += carried;
             return;
         };
         match link
@@ -305,7 +307,8 @@ impl<F> Node<F> {
         self.control(id, Kind::RETURNED, |body| returned.encode(body));
     }
 
-    /// An instance that was attached over a link is not any more.
+    /// An instance that was attached over a link is not any more. What was queued for it is
+    /// settled now, while the link's queue still exists.
     pub(super) fn lose_member(&mut self, instance: InstanceId, ended: bool) {
         let grace = self.config.detach_grace;
         let now = self.now;
@@ -317,18 +320,26 @@ impl<F> Node<F> {
             true => Loss::Unknown,
             false => hub.identities.detached(now, instance, grace),
         };
-        if loss == Loss::Detached {
-            hub.roster.detached(instance);
-            self.forget_route(instance);
-            self.path_ends(instance);
+        let unwritten = self.forget_route(instance);
+        match loss {
+            Loss::Detached => {
+                self.stats.detached_dropped += unwritten.len() as u64;
+                self.drop_unwritten(&unwritten);
+                if let Some(hub) = &mut self.hub {
+                    hub.roster.detached(instance);
+                }
+                self.path_ends(instance);
+            }
+            // A death comes back as an effect of the identity table, for all causes alike.
+            Loss::Gone | Loss::Unknown => self.give_back_unwritten(&unwritten),
         }
-        // A death comes back as an effect of the identity table, for all causes alike.
     }
 
     fn forget_route(&mut self, instance: InstanceId) -> Vec<Unwritten<F>> {
         let Some(id) = self.routes.remove(&instance) else {
             return Vec::new();
         };
+        self.rebound();
         let Some(link) = self.links.get_mut(id) else {
             return Vec::new();
         };
@@ -336,18 +347,28 @@ impl<F> Node<F> {
         link.egress.take_returned(instance)
     }
 
+    fn drop_unwritten(&mut self, unwritten: &[Unwritten<F>]) {
+        let handles = unwritten.iter().map(Unwritten::attachment_count);
+        self.stats.attachments_dropped += handles.sum::<u64>();
+    }
+
+    /// What was never written to an instance that has ended: requests are returned, so that their
+    /// senders know that they were not run.
+    fn give_back_unwritten(&mut self, unwritten: &[Unwritten<F>]) {
+        self.stats.gone_dropped += unwritten.len() as u64;
+        self.drop_unwritten(unwritten);
+        for frame in unwritten.iter().filter(|frame| frame.may_be_request()) {
+            if let Some(back) = self.routes.get(&frame.source).copied() {
+                self.return_frame(back, frame.source, frame.destination, frame.sequence);
+            }
+        }
+    }
+
     /// The hub says for all that an instance has ended.
     fn member_gone(&mut self, peer: RosterGone) {
         let link = self.routes.get(&peer.instance).copied();
         let unwritten = self.forget_route(peer.instance);
-        for frame in unwritten {
-            self.stats.gone_dropped += 1;
-            self.stats.attachments_dropped +=
-                frame.attachments.as_ref().map_or(0, |held| held.len()) as u64;
-            if frame.may_be_request() {
-                self.return_unwritten(&frame);
-            }
-        }
+        self.give_back_unwritten(&unwritten);
         for link in self.links.iter_mut() {
             let purged = link.egress.purge(peer.instance);
             self.stats.gone_dropped += purged.frames;
@@ -361,12 +382,21 @@ impl<F> Node<F> {
         }
     }
 
-    fn return_unwritten(&mut self, frame: &Unwritten<F>) {
-        if frame.source == self.me.instance {
-            return;
-        }
-        if let Some(back) = self.routes.get(&frame.source).copied() {
-            self.return_frame(back, frame.source, frame.destination, frame.sequence);
+    /// The number of senders has changed, and with it what their first contact may add up to.
+    fn rebound(&mut self) {
+        let members: Vec<(InstanceId, LinkId)> = self
+            .routes
+            .iter()
+            .map(|(instance, link)| (*instance, *link))
+            .collect();
+        for (instance, link) in members {
+            let budget = self.roster.by_instance(instance).map(|peer| peer.budget);
+            if let Some(budget) = budget {
+                let bound = self.egress_bound(budget);
+                if let Some(link) = self.links.get_mut(link) {
+                    link.egress.set_bound(bound);
+                }
+            }
         }
     }
 

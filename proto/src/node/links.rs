@@ -435,23 +435,10 @@ impl<F> Node<F> {
         if !said {
             self.instances_of_link_end(id, None, false);
         }
-        let Some(mut link) = self.links.remove(id) else {
-            return;
-        };
-        link.tx.discard();
-        self.timers.set(Timer::Link(id), None);
-        self.timers.set(Timer::Backoff(id), None);
-        let ready = core::mem::take(&mut link.ready);
-        for instance in ready {
-            if let Some(talk) = self.talks.get_mut(instance) {
-                talk.queued = false;
-            }
-        }
-        self.drop_rx(link.rx);
-        self.outputs.push_back(Output::Close(id));
+        self.remove_link(id);
     }
 
-    /// The peer closes the link in good order.
+    /// The peer closes the link in good order. What is committed is no use to it any more.
     pub(super) fn on_close(&mut self, id: LinkId, close: &Close) {
         let code = CloseCode::from_u16(close.code).unwrap_or(CloseCode::Normal);
         self.emit(Event::LinkClosed {
@@ -460,23 +447,14 @@ impl<F> Node<F> {
             by_peer: true,
         });
         self.instances_of_link_end(id, Some(code), true);
-        if let Some(link) = self.links.get_mut(id) {
-            link.life.ended(self.now);
-        }
-        self.end_closed(id);
+        self.remove_link(id);
     }
 
-    fn end_closed(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        // What is committed is no use to a peer that has said goodbye.
-        link.tx.discard();
-        link.life.close(self.now, CloseCode::Normal);
-        link.control.clear();
+    fn remove_link(&mut self, id: LinkId) {
         let Some(mut link) = self.links.remove(id) else {
             return;
         };
+        link.tx.discard();
         self.timers.set(Timer::Link(id), None);
         self.timers.set(Timer::Backoff(id), None);
         for instance in core::mem::take(&mut link.ready) {
@@ -484,6 +462,11 @@ impl<F> Node<F> {
                 talk.queued = false;
             }
         }
+        for unwritten in link.egress.drain() {
+            self.stats.detached_dropped += 1;
+            self.stats.attachments_dropped += unwritten.attachment_count();
+        }
+        self.stats.attachments_dropped += link.egress.attachments_dropped();
         self.drop_rx(link.rx);
         self.outputs.push_back(Output::Close(id));
     }
@@ -506,7 +489,8 @@ impl<F> Node<F> {
         let Some(link) = self.links.get_mut(id) else {
             return false;
         };
-        let data_first = core::mem::replace(&mut link.data_first, false);
+        let attaches = link.egress.wants_plan_start();
+        let data_first = core::mem::replace(&mut link.data_first, false) || attaches;
         let open = link.life.state() == State::Open;
         if data_first && open {
             self.fill_data(id);
@@ -525,7 +509,7 @@ impl<F> Node<F> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        if !link.control.is_empty() {
+        if !link.control.is_empty() && link.tx.fits(link.control.len()) {
             link.tx.push(&link.control);
             link.control.clear();
             link.data_first = true;
@@ -539,7 +523,7 @@ impl<F> Node<F> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        link.egress_first = !link.egress_first;
+        link.egress_first = !link.egress_first || link.egress.wants_plan_start();
         let egress_first = link.egress_first;
         if egress_first {
             link.egress.fill(&mut link.tx);
