@@ -74,12 +74,43 @@ pub(crate) enum ItemKind {
     },
 }
 
-/// A name that cannot be one of a namespace.
+/// A namespace that cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a namespace name has 1 to 255 bytes of UTF-8 without NUL and does not start with `$`; `_` is the default one"
-)]
-pub struct NameError;
+#[non_exhaustive]
+pub enum NameError {
+    /// The name cannot be one of a namespace.
+    #[error(
+        "a namespace name has 1 to 255 bytes of UTF-8 without NUL and does not start with `$`; `_` is the default one"
+    )]
+    Invalid,
+    /// There are as many namespaces as a peer may open.
+    #[error("1,024 namespaces are open already, the most that a peer may have")]
+    TooMany,
+}
+
+/// How many namespaces a peer may open, and how many names it may declare in all of them: every
+/// member holds them all.
+const MOST_NAMES: usize = 1024;
+
+/// Names that cannot be declared. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclareError {
+    /// A name is empty, longer than 255 bytes, or contains NUL.
+    #[error("an event name has 1 to 255 bytes and no NUL")]
+    BadName,
+    /// The namespace was never opened on this node.
+    #[error("the namespace was not opened on this node")]
+    UnknownNamespace,
+    /// More names than a peer may declare.
+    #[error(
+        "{count} handler or listener names are more than the 1,024 that a peer may declare; who needs more listens to all events"
+    )]
+    TooMany {
+        /// Names of the kind of which there are most.
+        count: usize,
+    },
+}
 
 impl<F> Inbox<F> {
     pub(crate) fn new() -> Self {
@@ -94,12 +125,15 @@ impl<F> Inbox<F> {
     pub(crate) fn open(&mut self, shown: &str) -> Result<(NamespaceId, bool), NameError> {
         let bad = shown.is_empty() || shown.len() > 255 || shown.starts_with('$');
         if bad || shown.bytes().any(|byte| byte == 0) {
-            return Err(NameError);
+            return Err(NameError::Invalid);
         }
         let name = match shown {
             "_" => "",
             other => other,
         };
+        if !self.by_name.contains_key(name) && self.namespaces.len() >= MOST_NAMES {
+            return Err(NameError::TooMany);
+        }
         let at = self.at(name);
         let namespace = &mut self.namespaces[at];
         let new = !namespace.opened;
@@ -140,6 +174,30 @@ impl<F> Inbox<F> {
 
     pub(crate) fn id_of(&self, name: &str) -> Option<NamespaceId> {
         self.by_name.get(name).map(|at| NamespaceId(*at as u32))
+    }
+
+    /// Whether the names are within what a peer may declare.
+    pub(crate) fn check(&self, id: NamespaceId, names: &Names) -> Result<(), DeclareError> {
+        let all = names.handlers.iter().chain(&names.listeners);
+        for name in all {
+            if name.is_empty() || name.len() > 255 || name.bytes().any(|byte| byte == 0) {
+                return Err(DeclareError::BadName);
+            }
+        }
+        if self.name(id).is_none() {
+            return Err(DeclareError::UnknownNamespace);
+        }
+        let others = self.namespaces.iter().enumerate();
+        let others = others.filter(|(at, _)| *at != id.0 as usize);
+        let (mut handlers, mut listeners) = (names.handlers.len(), names.listeners.len());
+        for (_, namespace) in others {
+            handlers += namespace.names.handlers.len();
+            listeners += namespace.names.listeners.len();
+        }
+        match handlers.max(listeners) {
+            count if count > MOST_NAMES => Err(DeclareError::TooMany { count }),
+            _ => Ok(()),
+        }
     }
 
     /// Replaces the names that the application handles. What was held for a new one is delivered
@@ -186,17 +244,6 @@ impl<F> Inbox<F> {
         refused
     }
 
-    pub(crate) fn is_all_ready(&self) -> bool {
-        self.ready
-    }
-
-    /// Whether the node has said that it will not hold what comes for this namespace.
-    pub(crate) fn is_ready(&self, id: NamespaceId) -> bool {
-        self.namespaces
-            .get(id.0 as usize)
-            .is_some_and(|namespace| namespace.ready)
-    }
-
     /// The name of an event as this node knows it, if the application handles it.
     pub(crate) fn known(&self, namespace: &str, event: &str, request: bool) -> Option<Arc<str>> {
         let at = *self.by_name.get(namespace)?;
@@ -212,7 +259,9 @@ impl<F> Inbox<F> {
     ) -> Result<Option<NamespaceId>, (Item<F>, Refusal)> {
         let at = match self.by_name.get(namespace) {
             Some(at) => *at,
-            None if self.ready => return Err((item, Refusal::NoNamespace)),
+            None if self.ready || self.namespaces.len() >= MOST_NAMES => {
+                return Err((item, Refusal::NoNamespace));
+            }
             None => self.at(namespace),
         };
         let refuses_unknown = self.ready;
@@ -272,6 +321,15 @@ impl<F> Inbox<F> {
     /// Whether some opened namespace is still pending.
     pub(crate) fn is_pending(&self) -> bool {
         !self.ready || self.namespaces.iter().any(|one| one.opened && !one.ready)
+    }
+
+    /// What the unread messages of an instance cost.
+    pub(crate) fn cost_of(&self, instance: InstanceId) -> u64 {
+        let all = self.namespaces.iter();
+        let all = all.flat_map(|namespace| namespace.deliverable.iter().chain(&namespace.held));
+        all.filter(|item| item.from == instance)
+            .map(|item| crate::wire::flow::cost(item.payload.len()))
+            .sum()
     }
 
     /// How many messages are held for the application.

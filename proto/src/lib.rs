@@ -31,7 +31,7 @@ pub mod wire;
 pub use config::{Config, ConfigError, FirstContact, Reconnect, Role};
 pub use group::{Peer, Presence, Roster};
 pub use id::*;
-pub use inbox::{NameError, Names};
+pub use inbox::{DeclareError, NameError, Names};
 pub use link::{Medium, WriteBatch, WriteMisuse, Written};
 pub use message::*;
 pub use node::*;

@@ -24,7 +24,7 @@ use crate::group::Roster;
 use crate::id::{
     Generation, InstanceId, LinkId, MessageId, NamespaceId, PeerId, PeerName, RequestId,
 };
-use crate::inbox::{Inbox, NameError, Names};
+use crate::inbox::{DeclareError, Inbox, NameError, Names};
 use crate::link::WriteBatch;
 use crate::output::{Event, Output, Wake};
 use crate::rng::Rng;
@@ -127,6 +127,10 @@ pub struct Node<F> {
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
     draining: bool,
+    /// Whether nothing more is accepted, because a drain has begun.
+    winding_down: bool,
+    /// Instances that have ended with messages unread, the oldest first, and what these cost.
+    departed: VecDeque<(InstanceId, u64)>,
     closed: bool,
     stats: Stats,
 }
@@ -172,6 +176,8 @@ impl<F> Node<F> {
             outputs: VecDeque::new(),
             announced: None,
             draining: false,
+            winding_down: false,
+            departed: VecDeque::new(),
             closed: false,
             stats: Stats::default(),
             config,
@@ -243,23 +249,36 @@ impl<F> Node<F> {
     ///
     /// # Errors
     ///
-    /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
+    /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`, or there are as
+    /// many namespaces as there may be.
     pub fn open(&mut self, now: Instant, name: &str) -> Result<NamespaceId, NameError> {
         self.advance(now);
         let (id, new) = self.inbox.open(name)?;
         if new {
+            self.pending_time_runs();
             self.declarations_changed();
         }
         Ok(id)
     }
 
     /// Says which names the application handles in a namespace, in place of what was said before.
-    pub fn declare(&mut self, now: Instant, namespace: NamespaceId, names: Names) {
+    ///
+    /// # Errors
+    ///
+    /// A name cannot be one, or there are too many. What was said before stands.
+    pub fn declare(
+        &mut self,
+        now: Instant,
+        namespace: NamespaceId,
+        names: Names,
+    ) -> Result<(), DeclareError> {
         self.advance(now);
+        self.inbox.check(namespace, &names)?;
         if self.inbox.declare(namespace, names) {
             self.emit(Event::Incoming(namespace));
         }
         self.declarations_changed();
+        Ok(())
     }
 
     /// Says that the names of a namespace are complete: what comes for another is refused.
@@ -278,7 +297,7 @@ impl<F> Node<F> {
 
     fn all_ready_due(&mut self) {
         self.timers.set(Timer::Ready, None);
-        if self.inbox.is_all_ready() {
+        if !self.inbox.is_pending() {
             return;
         }
         let refused = self.inbox.all_ready();

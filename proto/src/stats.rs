@@ -26,6 +26,9 @@ pub struct Stats {
     pub gaps: u64,
     /// Frames of, or for, an instance that is gone.
     pub gone_dropped: u64,
+    /// Messages of instances that had ended, dropped unread because more of them waited than the
+    /// receive budget allows.
+    pub departed_dropped: u64,
     /// Frames of an instance that broke a rule before.
     pub broken_dropped: u64,
     /// Frames that passed more hubs than a frame may.

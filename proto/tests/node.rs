@@ -122,7 +122,7 @@ impl World {
             listeners: set(listeners),
             all_events: false,
         };
-        self.nodes[at].declare(now, namespace, names);
+        self.nodes[at].declare(now, namespace, names).unwrap();
         self.nodes[at].ready_all(now);
         self.run();
         namespace

@@ -22,8 +22,33 @@ impl<F> Node<F> {
             return;
         };
         self.end_talk(instance, talk, UnknownCause::PeerGone);
+        self.bound_departed(instance);
         self.serve_starving();
         self.outbox.retry_soon();
+    }
+
+    /// What an ended instance sent stays for the application. Processes that end and start again
+    /// while nobody reads must not fill the memory: beyond a budget's worth the oldest goes.
+    fn bound_departed(&mut self, instance: InstanceId) {
+        let cost = self.inbox.cost_of(instance);
+        if cost > 0 {
+            self.departed.push_back((instance, cost));
+        }
+        let mut total: u64 = self.departed.iter().map(|(_, cost)| cost).sum();
+        while total > self.config.receive_budget {
+            let Some((oldest, cost)) = self.departed.pop_front() else {
+                break;
+            };
+            total -= cost;
+            for item in self.inbox.remove(|item| item.from == oldest) {
+                self.stats.departed_dropped += 1;
+                self.stats.attachments_dropped += item.attachments.len() as u64;
+                self.taken(item.from, item.place);
+            }
+        }
+        let inbox = &self.inbox;
+        self.departed
+            .retain(|(instance, _)| inbox.cost_of(*instance) > 0);
     }
 
     fn end_talk(&mut self, instance: InstanceId, talk: Talk<F>, cause: UnknownCause) {
@@ -93,11 +118,12 @@ impl<F> Node<F> {
         self.uplink.begin_anew();
     }
 
-    /// Stops taking in, and reports `Event::Drained` when everything accepted was taken by its
+    /// Accepts nothing more, and reports `Event::Drained` when everything accepted was taken by its
     /// receivers, or when the time is over.
     pub fn drain(&mut self, now: Instant, within: Duration) {
         self.advance(now);
         self.draining = true;
+        self.winding_down = true;
         self.timers.set(Timer::Drain, self.now.checked_add(within));
     }
 
@@ -110,10 +136,6 @@ impl<F> Node<F> {
     pub(super) fn check_drained(&mut self) {
         if !self.draining {
             return;
-        }
-        for instance in self.talks.instances() {
-            // What came has to be marked, or the others cannot come to rest either.
-            self.mark_due(instance);
         }
         if self.is_settled() {
             self.draining = false;

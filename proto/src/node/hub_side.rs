@@ -181,7 +181,6 @@ impl<F> Node<F> {
         self.control(id, Kind::ATTACHED, |body| answer.encode(body));
         self.hub_changed();
         self.rebound();
-        self.path_begins(instance);
     }
 
     /// What a member can have under way to it: its budget, its reserve for replies (at most four

@@ -12,6 +12,7 @@ use crate::link::rx::Received;
 use crate::message::{Failure, Fate, Outcome, Payload, Receipt};
 use crate::output::Event;
 use crate::talk::inbound::Assembled;
+use crate::talk::outbound::MarkOfUnsent;
 use crate::talk::{Breach, Order, Place};
 use crate::wire::flow::MAX_FLOW;
 use crate::wire::{
@@ -152,20 +153,10 @@ impl<F> Node<F> {
     }
 
     fn on_mark(&mut self, source: InstanceId, mark: &MarkBody, answer: bool) -> Result<(), Fault> {
-        let Self {
-            talks,
-            pool,
-            outbox,
-            ..
-        } = self;
-        let Some(talk) = talks.get_mut(source) else {
-            return Ok(());
-        };
-        let before = talk.out.buffered();
-        talk.out
-            .on_mark(mark, answer, pool)
-            .map_err(|_| Fault("it acknowledged what was never sent"))?;
-        outbox.released(before, talk.out.buffered());
+        let result = self.with_out(source, |out, pool| out.on_mark(mark, answer, pool));
+        if let Some(Err(MarkOfUnsent)) = result {
+            return Err(Fault("it acknowledged what was never sent"));
+        }
         self.tell_sendable(source);
         Ok(())
     }

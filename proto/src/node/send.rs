@@ -18,7 +18,7 @@ use crate::message::{
     UnknownCause,
 };
 use crate::output::Event;
-use crate::talk::{Draft, GivenUp};
+use crate::talk::{BufferPool, Draft, GivenUp, Outbound};
 use crate::time::Instant;
 use crate::wire::{CancelBody, EventBody, Header, Kind, Refusal, RequestBody, flags, flow, limits};
 
@@ -186,7 +186,7 @@ impl<F> Node<F> {
 
     /// What can be judged of the message alone.
     fn check(&self, message: &Message<F>) -> Result<(), SendRefusal> {
-        if self.closed {
+        if self.closed || self.winding_down {
             return Err(SendRefusal::Closed);
         }
         if self.inbox.name(message.namespace).is_none() {
@@ -403,11 +403,8 @@ impl<F> Node<F> {
 
     /// Hands a frame to its conversation and counts it.
     pub(super) fn enqueue(&mut self, instance: InstanceId, draft: Draft<F>) {
-        let talk = self.talk(instance);
-        let before = talk.out.buffered();
-        talk.out.enqueue(draft);
-        let after = talk.out.buffered();
-        self.outbox.released(before, after);
+        self.talk(instance);
+        self.with_out(instance, |out, _| out.enqueue(draft));
     }
 
     fn encode(
@@ -534,11 +531,13 @@ impl<F> Node<F> {
             }
             let id = self.requests.next_id();
             self.stats.accepted += 1;
+            self.timers.set(Timer::Message(id), how.deadline);
             self.outbox.park(Parked { id, message, how });
             return Ok(id);
         }
         self.stats.accepted += 1;
         let id = self.requests.next_id();
+        self.timers.set(Timer::Message(id), how.deadline);
         self.fan_out(id, &message, how, include_self);
         Ok(id)
     }
@@ -683,86 +682,100 @@ impl<F> Node<F> {
     /// was begun, the handler can see to be unwanted. A request that has its outcome is left alone.
     pub fn cancel(&mut self, now: Instant, request: RequestId) {
         self.advance(now);
-        self.give_up(
-            MessageId(request.0),
-            Refusal::Cancelled,
-            UnknownCause::Cancelled,
-        );
+        self.end_request(request, Refusal::Cancelled, UnknownCause::Cancelled);
     }
 
-    /// Gives up an event. `false` if it is too late: a link has it, or it was never accepted.
+    /// Takes back an event of which no byte has left, for every receiver that it still waits for.
+    /// `false` if there is none: a link has it, or it was never accepted.
     pub fn recall(&mut self, now: Instant, message: MessageId) -> bool {
         self.advance(now);
-        self.give_up(message, Refusal::Cancelled, UnknownCause::Cancelled)
+        self.withdraw_event(message, Refusal::Cancelled)
     }
 
     /// The time of a message is over.
     pub(super) fn message_due(&mut self, id: MessageId) {
-        self.give_up(id, Refusal::Expired, UnknownCause::Deadline);
+        match self.requests.pending.contains_key(&id.0) {
+            true => {
+                self.end_request(RequestId(id.0), Refusal::Expired, UnknownCause::Deadline);
+            }
+            // One that was committed is on its way, or was taken: that is not for its time to say.
+            false => {
+                self.withdraw_event(id, Refusal::Expired);
+            }
+        }
     }
 
-    fn give_up(&mut self, id: MessageId, reason: Refusal, cause: UnknownCause) -> bool {
+    fn end_request(&mut self, request: RequestId, reason: Refusal, cause: UnknownCause) {
+        let id = MessageId(request.0);
+        let Some(pending) = self.requests.pending.get(&request.0).copied() else {
+            return;
+        };
+        let Some(instance) = pending.to else {
+            if let Some(Parked { message, how, .. }) = self.outbox.remove(id) {
+                self.end_uncommitted(id, message, how, reason);
+            }
+            return;
+        };
+        let given_up = self.with_out(instance, |out, pool| out.give_up(id, pool));
+        match given_up {
+            Some(GivenUp::NeverCommitted(draft)) => {
+                self.close_reply(instance, flow::reply_flow(id.0));
+                if let Some((id, message, how)) = self.decode(draft) {
+                    self.end_uncommitted(id, message, how, reason);
+                }
+            }
+            _ => {
+                let header = Header::new(Kind::CANCEL, self.me.instance, instance);
+                let body = CancelBody { request: id.0 };
+                self.push_urgent(header, |head| body.encode(head));
+                self.finish(request, Outcome::Unknown(cause));
+            }
+        }
+        self.tell_sendable(instance);
+        self.touch(instance);
+    }
+
+    fn withdraw_event(&mut self, id: MessageId, reason: Refusal) -> bool {
         if let Some(Parked { message, how, .. }) = self.outbox.remove(id) {
             self.end_uncommitted(id, message, how, reason);
             return true;
         }
-        let Some(instance) = self.holder_of(id) else {
-            return false;
-        };
+        let holders: Vec<InstanceId> = self
+            .talks
+            .iter()
+            .filter(|(_, talk)| talk.out.holds(id))
+            .map(|(instance, _)| *instance)
+            .collect();
+        let mut any = false;
+        for instance in holders {
+            let draft = self.with_out(instance, |out, pool| out.withdraw(id, pool));
+            if let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(draft)) {
+                self.end_uncommitted(id, message, how, reason);
+                any = true;
+            }
+            self.tell_sendable(instance);
+            self.touch(instance);
+        }
+        any
+    }
+
+    /// Changes the sending half of a conversation, and counts what that does to its buffer.
+    pub(super) fn with_out<T>(
+        &mut self,
+        instance: InstanceId,
+        change: impl FnOnce(&mut Outbound<F>, &mut BufferPool) -> T,
+    ) -> Option<T> {
         let Self {
             talks,
             pool,
             outbox,
             ..
         } = self;
-        let Some(talk) = talks.get_mut(instance) else {
-            return false;
-        };
+        let talk = talks.get_mut(instance)?;
         let before = talk.out.buffered();
-        let given_up = talk.out.give_up(id, pool);
+        let result = change(&mut talk.out, pool);
         outbox.released(before, talk.out.buffered());
-        self.timers.set(Timer::Message(id), None);
-        let back = match given_up {
-            GivenUp::NeverCommitted(draft) => {
-                self.close_reply(instance, flow::reply_flow(id.0));
-                if let Some((id, message, how)) = self.decode(draft) {
-                    self.end_uncommitted(id, message, how, reason);
-                }
-                true
-            }
-            GivenUp::Committed | GivenUp::Unknown => {
-                self.end_committed(instance, id, cause);
-                false
-            }
-        };
-        self.tell_sendable(instance);
-        self.touch(instance);
-        back
-    }
-
-    /// Which conversation has the message.
-    fn holder_of(&self, id: MessageId) -> Option<InstanceId> {
-        if let Some(pending) = self.requests.pending.get(&id.0) {
-            return pending.to;
-        }
-        let mut all = self.talks.iter();
-        all.find(|(_, talk)| talk.out.holds(id)).map(|(to, _)| *to)
-    }
-
-    /// A message that was handed to a link, and is not waited for any longer.
-    fn end_committed(&mut self, to: InstanceId, id: MessageId, cause: UnknownCause) {
-        if self.requests.pending.contains_key(&id.0) {
-            let header = Header::new(Kind::CANCEL, self.me.instance, to);
-            let body = CancelBody { request: id.0 };
-            self.push_urgent(header, |head| body.encode(head));
-            self.finish(RequestId(id.0), Outcome::Unknown(cause));
-        } else if cause == UnknownCause::Deadline {
-            // An event that expires after it was committed is on its way, or was taken.
-            self.emit(Event::Fate {
-                message: id,
-                fate: Fate::Unconfirmed,
-            });
-        }
+        Some(result)
     }
 
     /// Tells those that were refused when half of the buffer is free.

@@ -247,12 +247,7 @@ impl<F> Node<F> {
 
     fn send_refusal(&mut self, to: InstanceId, request: u64, reason: Refusal) {
         let id = flow::reply_flow(request);
-        let Self { talks, outbox, .. } = self;
-        if let Some(talk) = talks.get_mut(to) {
-            let before = talk.out.buffered();
-            talk.out.close_reply_flow(id);
-            outbox.released(before, talk.out.buffered());
-        }
+        self.with_out(to, |out, _| out.close_reply_flow(id));
         let mut header = Header::new(Kind::REFUSED, self.me.instance, to);
         header.flow = id;
         let body = RefusedBody {

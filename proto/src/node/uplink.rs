@@ -190,14 +190,19 @@ impl<F> Node<F> {
 
     /// This node has its place: it says what it handles, and its pending time runs.
     pub(super) fn after_attachment(&mut self) {
-        if !self.inbox.is_all_ready() {
-            let at = self.now + self.config.ready_after;
-            self.timers.set(Timer::Ready, Some(at));
-        }
+        self.pending_time_runs();
         self.uplink.slices.clear();
         self.uplink.outdated = false;
         self.declare_now();
         self.outbox.retry_soon();
+    }
+
+    /// Where the application never says that it is ready, time does.
+    pub(super) fn pending_time_runs(&mut self) {
+        if self.is_connected() && self.inbox.is_pending() {
+            let at = self.now + self.config.ready_after;
+            self.timers.set(Timer::Ready, Some(at));
+        }
     }
 
     /// What this node handles has changed.

@@ -301,13 +301,29 @@ impl<F> Outbound<F> {
         (!frame.again).then_some(frame.id)
     }
 
-    /// Ends a message at the application's wish or because its time is over.
-    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut BufferPool) -> GivenUp<F> {
-        let waiting = self.flows.iter().find_map(|(flow, state)| {
+    /// Takes back a message of which no byte was handed to a link.
+    pub(crate) fn withdraw(&mut self, id: MessageId, pool: &mut BufferPool) -> Option<Draft<F>> {
+        let (flow, at) = self.waiting(id)?;
+        let begun = at == 0 && self.flows.get(&flow)?.slicing.is_some();
+        if begun {
+            return None;
+        }
+        match self.give_up_waiting(flow, at, pool) {
+            GivenUp::NeverCommitted(draft) => Some(draft),
+            GivenUp::Committed | GivenUp::Unknown => None,
+        }
+    }
+
+    fn waiting(&self, id: MessageId) -> Option<(u32, usize)> {
+        self.flows.iter().find_map(|(flow, state)| {
             let at = state.queue.iter().position(|draft| draft.id == id)?;
             Some((*flow, at))
-        });
-        if let Some((flow, at)) = waiting {
+        })
+    }
+
+    /// Ends a message wherever it is: what was committed is sent as a void from now on.
+    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut BufferPool) -> GivenUp<F> {
+        if let Some((flow, at)) = self.waiting(id) {
             return self.give_up_waiting(flow, at, pool);
         }
         match self.void_logged(id) {
