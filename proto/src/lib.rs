@@ -17,6 +17,7 @@ mod link;
 mod message;
 pub mod name;
 mod node;
+pub mod outgoing;
 mod output;
 pub mod registry;
 mod rng;

@@ -1,6 +1,7 @@
 //! What the application sends and receives.
 
 use alloc::borrow::Cow;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
@@ -33,6 +34,19 @@ pub enum Target {
     Listeners,
     /// Every other peer.
     Everyone,
+    /// A union of targets, of which each receiver gets one copy. Not for requests.
+    Many(Arc<Audience>),
+}
+
+/// The receivers of one event, where a single [`Target`] cannot say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Audience {
+    /// Whoever one of these means. No [`Target::Many`] and no [`Target::Any`] among them.
+    pub targets: Vec<Target>,
+    /// Who gets none, whatever the targets say.
+    pub except: Vec<PeerId>,
+    /// Whether this node is one of [`Target::Everyone`] and [`Target::Listeners`].
+    pub include_self: bool,
 }
 
 /// A message of the application. A refused one comes back whole.
@@ -142,6 +156,10 @@ pub enum SendRefusal {
     /// The peer is not ready, so it is unknown when the attachments would leave this process.
     #[error("the peer is not ready: queue the attachments only if that may take long")]
     AttachmentsNotReady,
+    /// An attachment is one of this node's own connections; told by the driver, which alone can see
+    /// that. In its own queue, a socket would keep itself alive.
+    #[error("an attachment is a connection of this node itself, which cannot be sent")]
+    OwnDescriptor,
     /// This target cannot be asked: a request goes to one peer.
     #[error("a request goes to one peer")]
     NotOnePeer,
@@ -234,6 +252,16 @@ pub struct Sender {
     pub peer: Option<(PeerId, Generation)>,
 }
 
+/// `3#7`, or the instance where this node has not seen the sender in the roster.
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer {
+            Some((id, generation)) => write!(f, "{id}#{generation}"),
+            None => write!(f, "instance {}", self.instance),
+        }
+    }
+}
+
 /// What the application receives.
 #[derive(Debug)]
 pub struct Delivery<F> {
@@ -242,7 +270,7 @@ pub struct Delivery<F> {
     /// The namespace.
     pub namespace: NamespaceId,
     /// The event's name.
-    pub event: alloc::sync::Arc<str>,
+    pub event: Arc<str>,
     /// The codec of the payload.
     pub codec: u8,
     /// The payload.

@@ -387,3 +387,52 @@ fn a_request_that_nobody_answers_ends_at_its_deadline_as_unknown() {
     });
     assert!(ended, "{:?}", world.events[1]);
 }
+
+#[test]
+fn an_audience_gets_one_copy_each_without_those_left_out() {
+    let mut world = World::new(3);
+    world.run();
+    for at in 0..4 {
+        world.serve(at, &[], &["hello"]);
+    }
+    let now = world.now;
+    let audience = Audience {
+        targets: vec![Target::Everyone, named(3), Target::Hub],
+        except: vec![PeerId(3)],
+        include_self: true,
+    };
+    let target = Target::Many(std::sync::Arc::new(audience));
+    world.nodes[1]
+        .send(now, message(target, "hello", b"x"), SendOptions::default())
+        .unwrap();
+    world.run();
+    let copies: Vec<usize> = (0..4)
+        .map(|at| {
+            std::iter::from_fn(|| world.nodes[at].recv(now, NamespaceId(0)))
+                .take(9)
+                .count()
+        })
+        .collect();
+    // Peer 3 is the node at 2.
+    assert_eq!(copies, [1, 1, 0, 1]);
+}
+
+#[test]
+fn an_event_to_all_and_oneself_that_had_to_wait_still_comes_to_oneself() {
+    let mut world = World::new(1);
+    let now = world.now;
+    world.nodes[1].open(now, "_").unwrap();
+    let options = SendOptions {
+        include_self: true,
+        ..Default::default()
+    };
+    world.nodes[1]
+        .send(now, message(Target::Everyone, "hello", b"x"), options)
+        .unwrap();
+    for at in 0..2 {
+        world.serve(at, &[], &["hello"]);
+    }
+    world.run();
+    assert!(world.nodes[1].recv(now, NamespaceId(0)).is_some());
+    assert!(world.nodes[0].recv(now, NamespaceId(0)).is_some());
+}

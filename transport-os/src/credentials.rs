@@ -29,7 +29,7 @@ pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use std::io;
     use std::os::fd::BorrowedFd;
@@ -66,6 +66,7 @@ mod imp {
 
 #[cfg(not(any(
     target_os = "linux",
+    target_os = "android",
     target_vendor = "apple",
     target_os = "freebsd",
     target_os = "dragonfly",

@@ -181,7 +181,6 @@ fn hazard_p8_a_full_queue_is_busy_not_dead_and_ends_when_one_is_accepted() {
         assert!(waiting.len() < 10, "a queue of one took {}", waiting.len());
     };
     assert!(matches!(error, ConnectError::Busy { .. }), "{error}");
-    // Also for who would take the name.
     drop(accept(&mut listener));
     connect(&address);
 }
@@ -196,7 +195,7 @@ fn permission_that_is_missing_is_said() {
     std::fs::create_dir(&closed).unwrap();
     let listener = listen(&closed.join("s"));
     let readable = listen(&folder.path().join("s"));
-    std::fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(folder.path().join("s"), Permissions::from_mode(0o400)).unwrap();
     for listener in [&listener, &readable] {
         let error = refusal(listener.local_address());

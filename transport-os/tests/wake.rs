@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{is_ready, wait};
 use rustix::event::PollFlags;
@@ -43,6 +44,56 @@ fn hazard_x7_no_wake_is_lost_between_threads() {
             wait(&waker, PollFlags::IN);
             waker.clear().unwrap();
             seen = posted.load(Ordering::Relaxed);
+        }
+    });
+}
+
+/// Waits until the counter is there, at once where there is a core for each thread.
+fn reach(counter: &AtomicU64, goal: u64) {
+    let mut spins = 0;
+    while counter.load(Ordering::Acquire) < goal {
+        spins += 1;
+        if spins < 1000 {
+            std::hint::spin_loop()
+        } else {
+            std::thread::yield_now()
+        }
+    }
+}
+
+#[test]
+fn hazard_x7_a_wake_during_a_clear_does_not_silence_the_later_ones() {
+    const LAST: u64 = u64::MAX;
+    let end = Instant::now() + Duration::from_secs(2);
+    let waker = Waker::new().unwrap();
+    let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1.. {
+                reach(&begun, round);
+                // A little later in each round, to meet every place in the clear.
+                for _ in 0..round % 97 {
+                    std::hint::spin_loop();
+                }
+                waker.wake().unwrap();
+                ended.store(round, Ordering::Release);
+                if begun.load(Ordering::Acquire) == LAST {
+                    return;
+                }
+            }
+        });
+        for round in 1.. {
+            begun.store(round, Ordering::Release);
+            waker.clear().unwrap();
+            reach(&ended, round);
+            waker.wake().unwrap();
+            let heard = is_ready(&waker, PollFlags::IN);
+            if !heard || Instant::now() > end {
+                // Lets the other thread end, also before the test fails.
+                begun.store(LAST, Ordering::Release);
+                assert!(heard, "silent since round {round}");
+                return;
+            }
         }
     });
 }

@@ -1,5 +1,8 @@
 //! Who is there, as this node knows it: a replica of the hub's roster.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::mem;
@@ -100,28 +103,6 @@ pub(crate) enum RosterChange {
     Completed,
 }
 
-/// How a caller names one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerRef<'a> {
-    /// By its id.
-    Id(PeerId),
-    /// By its name.
-    Name(&'a PeerName),
-    /// By its name and generation: this life of it and no other.
-    Incarnation(&'a PeerName, Generation),
-}
-
-/// Whom a [`PeerRef`] means.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Resolution<'a> {
-    /// This peer.
-    Present(&'a Peer),
-    /// Nobody any more: generations up to this one are gone.
-    Gone(Generation),
-    /// Nobody yet.
-    Absent,
-}
-
 /// Who is there, as this node knows it.
 #[derive(Debug)]
 pub struct Roster {
@@ -191,34 +172,8 @@ impl Roster {
         self.peers.get(&instance)
     }
 
-    /// Whom the caller means.
-    pub(crate) fn resolve(&self, target: PeerRef<'_>) -> Resolution<'_> {
-        let (peer, wanted) = match target {
-            PeerRef::Id(id) => match self.by_id(id) {
-                Some(peer) => return Resolution::Present(peer),
-                None => {
-                    return self
-                        .fences
-                        .of_id(id)
-                        .map_or(Resolution::Absent, Resolution::Gone);
-                }
-            },
-            PeerRef::Name(name) => (self.by_name(name), None),
-            PeerRef::Incarnation(name, generation) => (self.by_name(name), Some(generation)),
-        };
-        match (peer, wanted) {
-            (None, _) => Resolution::Absent,
-            (Some(peer), Some(wanted)) if peer.generation > wanted => {
-                let fence = self.fences.of_id(peer.id);
-                Resolution::Gone(fence.map_or(wanted, |fence| fence.max(wanted)))
-            }
-            (Some(peer), Some(wanted)) if peer.generation < wanted => Resolution::Absent,
-            (Some(peer), _) => Resolution::Present(peer),
-        }
-    }
-
     /// The connected peers that have declared a request handler for the name, by rising id.
-    pub(crate) fn with_handler<'a>(
+    pub fn with_handler<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
@@ -229,7 +184,7 @@ impl Roster {
 
     /// The peers that listen for the event, by rising id; also those that are not connected, for
     /// which it waits.
-    pub(crate) fn listening<'a>(
+    pub fn listening<'a>(
         &'a self,
         namespace: &'a str,
         event: &'a str,
@@ -238,13 +193,13 @@ impl Roster {
     }
 
     /// The connected peers whose list of names in the namespace may still grow by itself.
-    pub(crate) fn pending<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Peer> {
+    pub fn pending<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Peer> {
         self.peers().filter(move |p| p.is_pending(namespace))
     }
 
     /// Whether it is certain that nobody has a handler for the name: the roster is complete, nobody
     /// is pending, and no peer that may come back has declared it.
-    pub(crate) fn is_without_handler(&self, namespace: &str, name: &str) -> bool {
+    pub fn is_without_handler(&self, namespace: &str, name: &str) -> bool {
         let may = |p: &Peer| p.is_pending(namespace) || p.handles(namespace, name);
         self.complete && !self.peers.values().any(may)
     }
@@ -255,7 +210,7 @@ impl Roster {
     }
 
     /// The highest generation of the id that is gone.
-    pub(crate) fn fence(&self, id: PeerId) -> Option<Generation> {
+    pub fn fence(&self, id: PeerId) -> Option<Generation> {
         self.fences.of_id(id)
     }
 
@@ -475,6 +430,3 @@ impl Peer {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -274,16 +274,13 @@ impl<F> Egress<F> {
             .flat_map(move |(source, key)| lanes.remove(key).into_unwritten(source))
     }
 
+    #[cfg(test)]
     /// What is queued.
     pub(crate) const fn held(&self) -> Held {
         self.held
     }
 
-    /// Bytes that are queued, merged control frames apart.
-    pub(crate) const fn queued_bytes(&self) -> u64 {
-        self.held.bytes
-    }
-
+    #[cfg(test)]
     /// What one source has queued here.
     pub(crate) fn held_of(&self, source: InstanceId) -> Held {
         self.by_source
@@ -291,6 +288,7 @@ impl<F> Egress<F> {
             .map_or_else(Held::default, |key| self.lanes[*key].held())
     }
 
+    #[cfg(test)]
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.round.is_empty()

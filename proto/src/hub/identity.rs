@@ -5,13 +5,21 @@
 //! outlives its holder by [`IdentityConfig::name_binding`]. Living means attached or detached: only
 //! a death frees what an instance has. Gone is final.
 
+mod outcome;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
 use crate::group::fences::{Fences, REMEMBERED};
 use crate::id::{Generation, InstanceId, PeerId, PeerName};
 use crate::time::Instant;
-use crate::wire::{Attach, AttachRefusal, AttachRefused, RosterGone};
+use crate::wire::{Attach, RosterGone};
+
+pub(crate) use self::outcome::{Assignment, GoneCause, IdentityEffect, Loss, Refusal};
 
 /// The highest id that a hub gives out or believes. Ids are given lowest first, so an honest one
 /// stays near the number of peers; what lies above would only fill the memory of fences.
@@ -45,113 +53,6 @@ impl Default for IdentityConfig {
             peers: 4096,
         }
     }
-}
-
-/// What an attachment was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Assignment {
-    /// The id of the instance.
-    pub(crate) id: PeerId,
-    /// Its generation.
-    pub(crate) generation: Generation,
-    /// Its name: the one it asked for or has had from before.
-    pub(crate) name: Option<PeerName>,
-    /// Whether it declared another id.
-    pub(crate) id_changed: bool,
-    /// Whether it was living here before: the attachment replaces an older one of its own.
-    pub(crate) resumed: bool,
-    /// The former holder of the name, which handed it over and is gone.
-    pub(crate) replaced: Option<InstanceId>,
-}
-
-/// Why an instance is not attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// A later attachment of the instance is in use. This one is left without an answer.
-    Outdated,
-    /// The instance is gone.
-    Fenced {
-        /// The highest generation of its id that is gone; 0 where the id is not known.
-        generation: Generation,
-    },
-    /// A living instance has the name.
-    NameTaken {
-        /// The generation of the holder.
-        generation: Generation,
-        /// Where the holder is detached: when it will be gone if it does not come back.
-        until: Option<Instant>,
-    },
-    /// As many peers as there may be.
-    TooManyPeers,
-    /// The declaration contradicts itself or names what no hub gives out.
-    Invalid,
-}
-
-impl Refusal {
-    /// The frame that tells the member; `None` where it is told nothing.
-    pub(crate) fn answer(&self, attach: &Attach) -> Option<AttachRefused> {
-        let (reason, generation) = match *self {
-            Self::Outdated => return None,
-            Self::Fenced { generation } => (AttachRefusal::Fenced, generation),
-            Self::NameTaken { generation, .. } => (AttachRefusal::NameTaken, generation),
-            Self::TooManyPeers => (AttachRefusal::TooManyPeers, Generation::default()),
-            Self::Invalid => (AttachRefusal::Invalid, Generation::default()),
-        };
-        Some(AttachRefused {
-            instance: attach.instance,
-            counter: attach.counter,
-            reason,
-            generation,
-        })
-    }
-}
-
-/// What became of an instance whose link ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// It may come back within its grace.
-    Detached,
-    /// It is gone: its link was local, where the end of the link is its death.
-    Gone,
-    /// It was not living here.
-    Unknown,
-}
-
-/// Why an instance is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GoneCause {
-    /// It ended or its local link did.
-    Ended,
-    /// It did not come back within its grace.
-    Expired,
-    /// A member holds it for gone.
-    Declared,
-    /// It handed its name over to a newcomer.
-    Replaced,
-}
-
-/// What follows for others. To be taken with [`IdentityTable::poll`] after every call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IdentityEffect {
-    /// The instance is gone, for all and for good.
-    Gone {
-        /// Who.
-        peer: RosterGone,
-        /// Why.
-        cause: GoneCause,
-    },
-    /// The instance has another generation: its former one turned out to be spent by an earlier
-    /// life of the application.
-    Raised {
-        /// Who.
-        instance: InstanceId,
-        /// Its id, as before.
-        id: PeerId,
-        /// Its generation from now on.
-        generation: Generation,
-    },
-    /// Everybody who lives has had the time to attach.
-    Completed,
 }
 
 /// What is known of an id, for ever.
@@ -326,11 +227,13 @@ impl IdentityTable {
         while let Some(&(until, instance)) = self.graces.first()
             && until <= now
         {
+            self.graces.pop_first();
             self.end(now, instance, GoneCause::Expired);
         }
         while let Some(&(until, id)) = self.bindings.first()
             && until <= now
         {
+            self.bindings.pop_first();
             self.unbind(id);
         }
         if self.complete_at.is_some_and(|at| at <= now) {
@@ -360,20 +263,10 @@ impl IdentityTable {
         self.complete_at.is_none()
     }
 
-    /// Whether the instance is remembered as gone.
-    pub(crate) fn is_gone(&self, instance: InstanceId) -> bool {
-        self.fences.contains(instance)
-    }
-
     /// The id and generation of an instance that lives.
     pub(crate) fn identity(&self, instance: InstanceId) -> Option<(PeerId, Generation)> {
         let holder = self.living.get(&instance)?;
         Some((holder.id, holder.generation))
-    }
-
-    /// The highest generation of the id that is gone.
-    pub(crate) fn fence(&self, id: PeerId) -> Option<Generation> {
-        self.fences.of_id(id)
     }
 }
 
@@ -551,7 +444,7 @@ impl IdentityTable {
             self.bindings.insert((until, id));
         }
         while self.bindings.len() > self.config.bindings
-            && let Some(&(_, id)) = self.bindings.first()
+            && let Some((_, id)) = self.bindings.pop_first()
         {
             self.unbind(id);
         }
@@ -602,6 +495,3 @@ fn is_valid(attach: &Attach) -> bool {
         && attach.gone.iter().copied().all(honest)
         && !attach.gone_instances.contains(&attach.instance)
 }
-
-#[cfg(test)]
-mod tests;

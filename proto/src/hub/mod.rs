@@ -5,3 +5,5 @@ pub(crate) mod declarations;
 pub(crate) mod egress;
 pub(crate) mod identity;
 pub(crate) mod roster;
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@
 //! costs the same whatever the number of members. Who fell so far behind that deaths are missing
 //! from the log is told everything from the beginning.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -387,6 +390,3 @@ fn peer_cost(peer: &RosterPeer) -> usize {
     let namespaces = peer.namespaces.as_deref().map_or(0, cost);
     PEER_COST + name + namespaces
 }
-
-#[cfg(test)]
-mod tests;

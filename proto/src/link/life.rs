@@ -180,6 +180,7 @@ impl Life {
         first
     }
 
+    #[cfg(test)]
     /// The connection is over: the last frame is written, the peer closed, or hung up.
     pub(crate) fn ended(&mut self, now: Instant) {
         self.enter(now, State::Closed);

@@ -6,13 +6,15 @@ use super::links::Link;
 use super::{Node, Timer};
 use crate::hub::declarations::DeclareLimits;
 use crate::hub::egress::{Egress, Unwritten};
-use crate::hub::identity::{Assignment, IdentityConfig, IdentityEffect, IdentityTable, Loss};
+use crate::hub::identity::{
+    Assignment, GoneCause, IdentityConfig, IdentityEffect, IdentityTable, Loss,
+};
 use crate::hub::roster::HubRoster;
 use crate::id::{Generation, InstanceId, LinkId, PeerId};
 use crate::link::life::Medium;
 use crate::link::rx::Received;
 use crate::link::tx::Transmitter;
-use crate::output::Event;
+use crate::output::{Event, Output};
 use crate::wire::{
     self, Attach, Attached, CloseCode, Declare, Detach, GoneDeclaration, Header, Kind, Returned,
     RosterGone, limits,
@@ -74,22 +76,37 @@ impl<F> Node<F> {
         let mut gone = Vec::new();
         while let Some(effect) = hub.identities.poll() {
             match effect {
-                IdentityEffect::Gone { peer, .. } => {
+                IdentityEffect::Gone { peer, cause } => {
                     hub.roster.gone(peer);
-                    gone.push(peer);
+                    let code = match cause {
+                        GoneCause::Replaced => CloseCode::Replaced,
+                        _ => CloseCode::Fenced,
+                    };
+                    gone.push((peer, code));
                 }
                 IdentityEffect::Raised {
                     instance,
                     id,
                     generation,
-                } => hub.roster.identified(instance, id, generation),
+                } => {
+                    hub.roster.identified(instance, id, generation);
+                    if instance == self.me.instance {
+                        // An earlier hub had this identity: its members have said so by now.
+                        self.me.identity = Some((id, generation));
+                        self.outputs.push_back(Output::Event(Event::Connected {
+                            id,
+                            generation,
+                            id_changed: false,
+                        }));
+                    }
+                }
                 IdentityEffect::Completed => hub.roster.completed(),
             }
         }
         let deadline = hub.identities.deadline();
         self.timers.set(Timer::Identity, deadline);
-        for peer in gone {
-            self.member_gone(peer);
+        for (peer, code) in gone {
+            self.member_gone(peer, code);
         }
         let own = self.me.instance;
         while let Some(update) = self
@@ -132,8 +149,13 @@ impl<F> Node<F> {
         match hub.identities.attach(self.now, attach, local) {
             Ok(given) => self.attach_member(id, attach, &given),
             Err(refusal) => {
-                if let Some(answer) = refusal.answer(attach) {
-                    self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
+                match refusal.answer(attach) {
+                    Some(answer) => {
+                        self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
+                    }
+                    None => {
+                        self.close_link(id, CloseCode::Replaced, "a later attachment is in use")
+                    }
                 }
                 self.hub_changed();
             }
@@ -364,7 +386,7 @@ impl<F> Node<F> {
     }
 
     /// The hub says for all that an instance has ended.
-    fn member_gone(&mut self, peer: RosterGone) {
+    fn member_gone(&mut self, peer: RosterGone, code: CloseCode) {
         let link = self.routes.get(&peer.instance).copied();
         let unwritten = self.forget_route(peer.instance);
         self.give_back_unwritten(&unwritten);
@@ -377,7 +399,7 @@ impl<F> Node<F> {
             link.instances.is_empty()
         });
         if let Some(id) = empty.map(|link| link.id) {
-            self.close_link(id, CloseCode::Fenced, "the instance is gone");
+            self.close_link(id, code, "the instance is gone");
         }
     }
 

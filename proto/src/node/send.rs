@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use super::outbox::{How, Parked, size_of};
 use super::{Node, Timer};
-use crate::group::Presence;
-use crate::id::{InstanceId, MessageId, PeerId, RequestId};
+use crate::group::{Peer, Presence};
+use crate::id::{InstanceId, MessageId, RequestId};
 use crate::link::tx::COPY_MAX;
 use crate::message::{
-    Fate, Message, Outcome, Receipt, RequestOptions, SendError, SendOptions, SendRefusal, Target,
-    UnknownCause,
+    Audience, Fate, Message, Outcome, Receipt, RequestOptions, SendError, SendOptions, SendRefusal,
+    Target, UnknownCause,
 };
 use crate::output::Event;
 use crate::talk::{BufferPool, Draft, GivenUp, Outbound};
@@ -108,11 +108,18 @@ impl<F> Node<F> {
             deadline,
             queue_attachments: options.queue_attachments,
         };
-        match message.target {
-            Target::Everyone | Target::Listeners => {
-                self.send_to_many(message, how, options.include_self)
-            }
-            _ => self.accept(message, how),
+        let mut message = message;
+        if options.include_self && matches!(message.target, Target::Everyone | Target::Listeners) {
+            // Said in the target, so that it still holds when the message had to wait.
+            message.target = Target::Many(Arc::new(Audience {
+                targets: Vec::from([message.target]),
+                except: Vec::new(),
+                include_self: true,
+            }));
+        }
+        match is_for_many(&message.target) {
+            true => self.send_to_many(message, how),
+            false => self.accept(message, how),
         }
     }
 
@@ -137,7 +144,7 @@ impl<F> Node<F> {
         if after.is_zero() {
             return self.refuse(SendRefusal::ZeroDeadline, message);
         }
-        if matches!(message.target, Target::Everyone | Target::Listeners) {
+        if is_for_many(&message.target) {
             return self.refuse(SendRefusal::NotOnePeer, message);
         }
         let how = How {
@@ -237,7 +244,7 @@ impl<F> Node<F> {
                 let peer = self.roster.by_name(name);
                 peer.filter(|peer| peer.generation == *generation)
             }
-            Target::Everyone | Target::Listeners => None,
+            Target::Everyone | Target::Listeners | Target::Many(_) => None,
         };
         match known {
             Some(peer) => self.reserve_way(peer.instance, how),
@@ -513,12 +520,7 @@ impl<F> Node<F> {
     }
 
     /// One message for each receiver. Those whose buffer is full go without, and are counted.
-    fn send_to_many(
-        &mut self,
-        message: Message<F>,
-        how: How,
-        include_self: bool,
-    ) -> Result<MessageId, SendError<F>> {
+    fn send_to_many(&mut self, message: Message<F>, how: How) -> Result<MessageId, SendError<F>> {
         if let Err(reason) = self.check(&message) {
             return self.refuse(reason, message);
         }
@@ -538,33 +540,86 @@ impl<F> Node<F> {
         self.stats.accepted += 1;
         let id = self.requests.next_id();
         self.timers.set(Timer::Message(id), how.deadline);
-        self.fan_out(id, &message, how, include_self);
+        self.fan_out(id, &message, how);
         Ok(id)
     }
 
-    fn fan_out(&mut self, id: MessageId, message: &Message<F>, how: How, include_self: bool) {
-        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
-        let listeners = message.target == Target::Listeners;
-        let own = self.me.instance;
-        let receivers: Vec<(PeerId, InstanceId)> = self
-            .roster
-            .peers()
-            .filter(|peer| include_self || peer.instance != own)
-            .filter(|peer| !listeners || peer.listens(namespace, &message.event))
-            .map(|peer| (peer.id, peer.instance))
-            .collect();
-        for (peer, instance) in receivers {
-            let copy = Message {
-                target: Target::Peer(peer),
-                namespace: message.namespace,
-                event: message.event.clone(),
-                codec: message.codec,
-                payload: message.payload.clone(),
-                attachments: Vec::new(),
-            };
+    fn fan_out(&mut self, id: MessageId, message: &Message<F>, how: How) {
+        let single = Audience {
+            targets: Vec::from([message.target.clone()]),
+            ..Audience::default()
+        };
+        let audience = match &message.target {
+            Target::Many(audience) => audience,
+            _ => &single,
+        };
+        for instance in self.receivers(audience, message) {
+            let peer = self.roster.by_instance(instance).map(|peer| peer.id);
+            let target = peer.map_or_else(|| Target::Hub, Target::Peer);
+            let copy = copy_of(message, target);
             match self.check_room(instance, &copy, how) {
                 Ok(()) => self.bind(instance, id, copy, how),
                 Err(_) => self.stats.fanout_refused += 1,
+            }
+        }
+        for target in &audience.targets {
+            let alone = !matches!(target, Target::Everyone | Target::Listeners);
+            if alone && !matches!(target, Target::Many(_) | Target::Any) {
+                self.fan_out_absent(id, copy_of(message, target.clone()), how);
+            }
+        }
+    }
+
+    /// Everybody there whom an audience means, each once, in the order of ids.
+    fn receivers(&self, audience: &Audience, message: &Message<F>) -> Vec<InstanceId> {
+        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
+        let own = self.me.instance;
+        let hub = self.hub_instance();
+        let meant = |target: &Target, peer: &Peer| {
+            let other = audience.include_self || peer.instance != own;
+            match target {
+                Target::Everyone => other,
+                Target::Listeners => other && peer.listens(namespace, &message.event),
+                Target::Hub | Target::Parent => hub == Some(peer.instance),
+                Target::Peer(id) => {
+                    let latest = self.roster.by_id(*id);
+                    latest.is_some_and(|latest| latest.instance == peer.instance)
+                }
+                Target::Exact(id, generation) => (peer.id, peer.generation) == (*id, *generation),
+                Target::Named(name) => peer.name.as_ref() == Some(name),
+                Target::NamedExact(name, generation) => {
+                    peer.name.as_ref() == Some(name) && peer.generation == *generation
+                }
+                Target::Any | Target::Many(_) => false,
+            }
+        };
+        self.roster
+            .peers()
+            .filter(|peer| !audience.except.contains(&peer.id))
+            .filter(|peer| audience.targets.iter().any(|target| meant(target, peer)))
+            .map(|peer| peer.instance)
+            .collect()
+    }
+
+    /// The copy for a peer of an audience that is not there now: it waits, or it is refused.
+    fn fan_out_absent(&mut self, id: MessageId, copy: Message<F>, how: How) {
+        match self.resolve(&copy, how) {
+            Way::To(_) => {}
+            Way::Wait => match self.check_parking(&copy) {
+                Ok(()) => self.outbox.park(Parked {
+                    id,
+                    message: copy,
+                    how,
+                }),
+                Err(_) => self.stats.fanout_refused += 1,
+            },
+            Way::Refuse(reason) => {
+                let parked = Parked {
+                    id,
+                    message: copy,
+                    how,
+                };
+                self.refuse_parked(parked, reason);
             }
         }
     }
@@ -574,9 +629,9 @@ impl<F> Node<F> {
         self.outbox.retried();
         for target in self.outbox.targets() {
             while let Some(parked) = self.outbox.pop(&target) {
-                if matches!(target, Target::Everyone | Target::Listeners) {
+                if is_for_many(&target) {
                     if self.knows_peers() {
-                        self.fan_out(parked.id, &parked.message, parked.how, false);
+                        self.fan_out(parked.id, &parked.message, parked.how);
                         continue;
                     }
                     self.outbox.park_first(parked);
@@ -796,5 +851,24 @@ impl<F> Node<F> {
             self.emit(Event::Sendable(target));
         }
         self.outbox.retry_soon();
+    }
+}
+
+fn is_for_many(target: &Target) -> bool {
+    matches!(
+        target,
+        Target::Everyone | Target::Listeners | Target::Many(_)
+    )
+}
+
+/// The same message for another target. One for many has no attachments.
+fn copy_of<F>(message: &Message<F>, target: Target) -> Message<F> {
+    Message {
+        target,
+        namespace: message.namespace,
+        event: message.event.clone(),
+        codec: message.codec,
+        payload: message.payload.clone(),
+        attachments: Vec::new(),
     }
 }

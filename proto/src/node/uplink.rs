@@ -308,7 +308,14 @@ impl<F> Node<F> {
                     self.emit(Event::PeerUp { id, generation });
                 }
             }
-            RosterChange::Changed { .. } => {}
+            RosterChange::Changed { instance } => {
+                if instance == self.me.instance
+                    && let Some(peer) = self.roster.by_instance(instance)
+                {
+                    // A new hub may have raised the generation above one spent before.
+                    self.me.identity = Some((peer.id, peer.generation));
+                }
+            }
             RosterChange::Gone { peer, known } => {
                 self.instance_gone(peer.instance);
                 if known {

@@ -37,10 +37,12 @@ impl Ledger {
         self.floor
     }
 
+    #[cfg(test)]
     pub(crate) fn outstanding(&self) -> u64 {
         self.outstanding
     }
 
+    #[cfg(test)]
     pub(crate) fn budget(&self) -> u64 {
         self.budget
     }
@@ -100,11 +102,7 @@ mod tests {
             let mut flows: Vec<u64> = Vec::new();
             for (which, what, amount) in steps {
                 match what {
-                    0 => {
-                        if ledger.open_flow() {
-                            flows.push(0);
-                        }
-                    }
+                    0 if ledger.open_flow() => flows.push(0),
                     1 if which < flows.len() => {
                         ledger.close_flow(flows.swap_remove(which));
                     }

@@ -287,10 +287,16 @@ impl<F> Outbound<F> {
 
     /// The message that a receipt names by the sequence of its last frame.
     pub(crate) fn receipt(&mut self, of: u64, last: bool) -> Option<MessageId> {
-        match last {
-            true => self.receipts.remove(&of),
-            false => self.receipts.get(&of).copied(),
+        if !last {
+            return self.receipts.get(&of).copied();
         }
+        let message = self.receipts.remove(&of)?;
+        // Its fate is told with this: should the receiver end before its credit says so too, the
+        // message must not be called unconfirmed.
+        for flow in self.flows.values_mut() {
+            flow.forget(message);
+        }
+        Some(message)
     }
 
     /// The message of a frame that a hub returned unwritten, if this was its first transmission:

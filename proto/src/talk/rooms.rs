@@ -90,6 +90,7 @@ impl Rooms {
         before != self.queue.len()
     }
 
+    #[cfg(test)]
     pub(crate) fn reserved(&self) -> u64 {
         self.reserved
     }

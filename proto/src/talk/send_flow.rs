@@ -208,8 +208,11 @@ impl<F> SendFlow<F> {
         self.unconfirmed.iter().map(|(id, _)| *id)
     }
 
-    /// Forgets an event that was given up: it has been reported.
+    /// Forgets an event whose fate has been reported.
     pub(crate) fn forget(&mut self, id: MessageId) {
-        self.unconfirmed.retain(|(known, _)| *known != id);
+        // Receipts come in the order of taking, so it is nearly always the first.
+        if let Some(at) = self.unconfirmed.iter().position(|(known, _)| *known == id) {
+            self.unconfirmed.remove(at);
+        }
     }
 }

@@ -110,7 +110,7 @@ pub struct ListenerStats {
     pub refused: u64,
     /// Closed for want of descriptors.
     pub shed: u64,
-    /// Gone before they were accepted.
+    /// Gone before they were accepted, or while they were.
     pub aborted: u64,
 }
 
@@ -164,7 +164,11 @@ impl Listener {
         }
         loop {
             match sys::accept(&self.socket) {
-                Ok(socket) => return self.admit(socket),
+                Ok(socket) => {
+                    if let Some(accept) = self.admit(socket) {
+                        return accept;
+                    }
+                }
                 Err(Errno::AGAIN) => return Accept::Blocked,
                 Err(Errno::INTR) => {}
                 // accept(2): errors of the new connection, not of the listener.
@@ -229,20 +233,28 @@ impl Listener {
         })
     }
 
-    fn admit(&mut self, socket: OwnedFd) -> Accept {
-        match examine(&socket, self.kind) {
-            Ok(Ok(peer)) => match Stream::accepted(socket, self.kind) {
-                Ok(stream) => {
-                    self.stats.accepted += 1;
-                    Accept::Accepted(Accepted { stream, peer })
-                }
-                Err(error) => Accept::Failed(error),
-            },
+    /// `None` where the connection cannot even be examined: it ended in this moment.
+    fn admit(&mut self, socket: OwnedFd) -> Option<Accept> {
+        let peer = match examine(&socket, self.kind) {
+            Ok(Ok(peer)) => peer,
             Ok(Err(Stranger { uid })) => {
                 self.stats.refused += 1;
-                Accept::Refused { uid }
+                return Some(Accept::Refused { uid });
             }
-            Err(error) => Accept::Failed(error),
+            Err(_) => {
+                self.stats.aborted += 1;
+                return None;
+            }
+        };
+        match Stream::accepted(socket, self.kind) {
+            Ok(stream) => {
+                self.stats.accepted += 1;
+                Some(Accept::Accepted(Accepted { stream, peer }))
+            }
+            Err(_) => {
+                self.stats.aborted += 1;
+                None
+            }
         }
     }
 
@@ -250,11 +262,15 @@ impl Listener {
     fn shed(&mut self, errno: Errno) -> Accept {
         self.reserve = None;
         let accepted = sys::accept(&self.socket);
-        let shed = accepted.is_ok();
+        let (shed, empty) = (accepted.is_ok(), matches!(accepted, Err(Errno::AGAIN)));
         self.stats.shed += u64::from(shed);
         // Before the reserve is taken again: this is the descriptor it needs.
         drop(accepted);
         self.reserve = reserve().ok();
+        if empty {
+            // Linux looks for a free number before it looks into the queue.
+            return Accept::Blocked;
+        }
         Accept::Exhausted {
             shed,
             error: errno.into(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use crate::sys;
 
 /// The variable that names the descriptor of an inherited socket, in decimal.
 pub(super) const ENV_FD: &str = "SWITCHBOARD_FD";
@@ -70,7 +70,7 @@ pub(super) struct NewChannel {
 
 impl NewChannel {
     pub(super) fn socketpair() -> io::Result<Self> {
-        let (parent, child) = cloexec_socketpair()?;
+        let (parent, child) = sys::socket_pair()?;
         rustix::io::ioctl_fionbio(&parent, true)?;
         let child = above_stdio(child)?;
         let id = ObjectId::of(&child)?.to_string();
@@ -110,30 +110,4 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
         return Ok(fd);
     }
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, CHILD_SOCKET_FD)?)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn cloexec_socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
-}
-
-/// Where the kernel cannot set the flag in the call that creates, a fork by other code between the
-/// two calls leaks the pair into its child; nothing can be done about it from here.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn cloexec_socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
-    use rustix::io::{FdFlags, fcntl_setfd};
-    let (a, b) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::empty(),
-        None,
-    )?;
-    fcntl_setfd(&a, FdFlags::CLOEXEC)?;
-    fcntl_setfd(&b, FdFlags::CLOEXEC)?;
-    Ok((a, b))
 }

@@ -1,5 +1,10 @@
 //! Starting one child: the descriptors, the fork, and what the child does before it is a program.
 
+// Between fork and exec there are no owners of descriptors, only numbers, and the calls that reset
+// the signals of a thread are libc's. Each block states what it leans on.
+#![allow(unsafe_code)]
+
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -158,7 +163,8 @@ fn own(
 /// object on descriptor 3 no longer being the one recorded here, and backs out.
 struct Slot {
     plan: SocketPlan,
-    _occupant: OwnedFd,
+    /// Two, for the opened file itself may be what took number 3.
+    _occupants: (File, OwnedFd),
 }
 
 #[derive(Clone, Copy)]
@@ -169,18 +175,14 @@ struct SocketPlan {
 
 impl Slot {
     fn reserve(socket: RawFd) -> io::Result<Self> {
-        let null = std::fs::File::open("/dev/null")?;
+        let null = File::open("/dev/null")?;
         for _ in 0..TRIES {
             // The lowest free number from 3 on: descriptor 3 itself, unless it is in use.
-            let occupant = rustix::io::fcntl_dupfd_cloexec(&null, CHILD_SOCKET_FD)?;
-            if let Ok(id) = object_at(CHILD_SOCKET_FD) {
-                let plan = SocketPlan {
-                    socket,
-                    occupant: id,
-                };
+            let lowest = rustix::io::fcntl_dupfd_cloexec(&null, CHILD_SOCKET_FD)?;
+            if let Ok(occupant) = object_at(CHILD_SOCKET_FD) {
                 return Ok(Self {
-                    plan,
-                    _occupant: occupant,
+                    plan: SocketPlan { socket, occupant },
+                    _occupants: (null, lowest),
                 });
             }
             // It was in use, and was closed just now.
@@ -298,4 +300,21 @@ pub(super) fn block_all_signals() {
 fn object_at(number: RawFd) -> rustix::io::Result<ObjectId> {
     // SAFETY: the number is only asked about (`fstat`), and a closed one answers with an error.
     ObjectId::of(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_finds_something_else_on_descriptor_three_backs_out_and_touches_nothing() {
+        let (_ours, elsewhere) = crate::sys::socket_pair().unwrap();
+        let plan = SocketPlan {
+            // Were it copied to descriptor 3, the error would be another.
+            socket: -1,
+            occupant: ObjectId::of(&elsewhere).unwrap(),
+        };
+        let error = place_socket(plan).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(DESCRIPTOR_CHANGED));
+    }
 }

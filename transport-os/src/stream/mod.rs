@@ -280,8 +280,8 @@ impl Stream {
         }
     }
 
-    /// The files behind the stream's descriptors: one for a socket, two for pipes (also after
-    /// [`Stream::shutdown_write`] one). For [`is_own_descriptor`](crate::is_own_descriptor).
+    /// The files behind the stream's descriptors: one for a socket, two for pipes (one after
+    /// [`Stream::shutdown_write`]). For [`is_own_descriptor`](crate::is_own_descriptor).
     pub fn identities(&self) -> impl Iterator<Item = &FileId> {
         let (first, second) = match &self.ends {
             Ends::Socket { id, .. } => (id, None),

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -45,8 +45,7 @@ pub(crate) fn alone_without_privileges(test: &str) -> bool {
     // The build folder may be closed to that user.
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.path().join("tests");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let copy = copy_program(folder.path());
     let mut command = program(&copy, test);
     command.uid(NOBODY).gid(NOBODY).current_dir("/");
     run(command);
@@ -69,8 +68,7 @@ pub(crate) fn start_role(role: &str, argument: &Path) -> Child {
 
 /// As [`start_role`], as a user without privileges; the caller must be root.
 pub(crate) fn start_role_as_nobody(role: &str, argument: &Path, folder: &Path) -> Child {
-    let copy = folder.join("tests");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let copy = copy_program(folder);
     let mut command = program(&copy, role);
     start(
         command
@@ -83,7 +81,7 @@ pub(crate) fn start_role_as_nobody(role: &str, argument: &Path, folder: &Path) -
 }
 
 /// The argument of the role this process plays; `None` when a person runs the ignored tests.
-pub(crate) fn role_argument() -> Option<std::path::PathBuf> {
+pub(crate) fn role_argument() -> Option<PathBuf> {
     std::env::var_os(ROLE).map(Into::into)
 }
 
@@ -108,6 +106,18 @@ fn start(command: &mut Command) -> Child {
     said.recv_timeout(Duration::from_secs(20))
         .expect("the other process is not ready");
     child
+}
+
+/// By another process: were the copy open for writing in this one, a child that another test forks
+/// at that moment would keep it open, and starting it would fail with "text file busy".
+fn copy_program(folder: &Path) -> PathBuf {
+    let copy = folder.join("tests");
+    let status = Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&copy)
+        .status();
+    assert!(status.unwrap().success());
+    copy
 }
 
 fn program(exe: &Path, test: &str) -> Command {

@@ -201,27 +201,9 @@ fn a_restarted_peer_is_found_by_its_name_with_its_new_generation() {
     let w = PeerName::new("w").unwrap();
     assert_eq!(roster.by_name(&w).map(|p| p.instance), Some(instance(12)));
     assert_eq!(roster.peers().count(), 1);
-    let resolve = |target| match roster.resolve(target) {
-        Resolution::Present(peer) => Ok(peer.instance.0),
-        Resolution::Gone(generation) => Err(Some(generation.0)),
-        Resolution::Absent => Err(None),
-    };
-    assert_eq!(resolve(PeerRef::Name(&w)), Ok(12));
-    assert_eq!(resolve(PeerRef::Id(PeerId(2))), Ok(12));
-    assert_eq!(resolve(PeerRef::Incarnation(&w, Generation(2))), Ok(12));
-    assert_eq!(
-        resolve(PeerRef::Incarnation(&w, Generation(1))),
-        Err(Some(1))
-    );
-    assert_eq!(resolve(PeerRef::Incarnation(&w, Generation(3))), Err(None));
-    assert_eq!(resolve(PeerRef::Id(PeerId(9))), Err(None));
-    let other = PeerName::new("x").unwrap();
-    assert_eq!(resolve(PeerRef::Name(&other)), Err(None));
     roster.apply(&delta(vec![], vec![gone(12, 2, 2)]));
-    assert!(matches!(
-        roster.resolve(PeerRef::Id(PeerId(2))),
-        Resolution::Gone(Generation(2))
-    ));
+    assert!(roster.by_id(PeerId(2)).is_none());
+    assert_eq!(roster.fence(PeerId(2)), Some(Generation(2)));
     assert!(roster.by_name(&w).is_none());
 }
 

@@ -97,8 +97,13 @@ fn assert_same(hub: &HubRoster, view: &Roster) {
     for (peer, entry) in known.into_iter().zip(hub.peers.values()) {
         let truth = &entry.peer;
         assert_eq!(
-            (peer.instance, peer.id, peer.generation, &peer.name),
-            (truth.instance, truth.id, truth.generation, &truth.name)
+            (peer.instance, peer.id, peer.generation, peer.name.clone()),
+            (
+                truth.instance,
+                truth.id,
+                truth.generation,
+                truth.name.clone()
+            )
         );
         assert_eq!(peer.presence == Presence::Attached, truth.attached);
         assert_eq!(peer.is_up, truth.up);
@@ -239,6 +244,26 @@ fn who_misses_too_many_deaths_is_told_everything_anew() {
         changes.extend(view.apply(update));
     }
     assert!(changes.contains(&gone));
+    assert_same(&hub, &view);
+}
+
+#[test]
+fn many_deaths_before_a_snapshot_do_not_make_it_begin_again_and_again() {
+    let mut hub = hub(1000);
+    for n in 0..1025 {
+        hub.gone(RosterGone {
+            id: PeerId(u32::MAX),
+            generation: Generation(u32::MAX),
+            instance: InstanceId(u64::MAX - n),
+        });
+    }
+    let all = updates(&mut hub, 5);
+    assert!(all.len() > 2);
+    assert_eq!(all.iter().filter(|u| u.snapshot).count(), 1);
+    let mut view = Roster::new();
+    for update in &all {
+        view.apply(update);
+    }
     assert_same(&hub, &view);
 }
 

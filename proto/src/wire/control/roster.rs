@@ -7,8 +7,9 @@ use crate::id::{Generation, InstanceId, PeerId, PeerName};
 use crate::wire::WireError;
 use crate::wire::cbor::{self, MapReader, MapWriter, Record};
 
-/// What the hub tells its members of who is there. `version` rises by one with each update on a
-/// link; a snapshot replaces everything before it.
+/// What the hub tells its members of who is there. `version` is the hub's count of changes, so that
+/// a later update has a higher one. A snapshot replaces everything before it: `snapshot` stands in
+/// its first part only, `more` in all but the last, and `complete` is meaningful in the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RosterUpdate {
     /// Counts the hub's changes.
