@@ -1,0 +1,392 @@
+//! The pump between nodes and sockets, driven by poll(2) in one thread.
+
+mod common;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant as Wall};
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use switchboard_os::engine::{Engine, EngineFault, Interest, Side, SourceChange, SourceId};
+use switchboard_os::{Address, ConnectError, Stream};
+use switchboard_proto::{
+    Answer, Config, Delivery, DeliveryKind, Event, Hangup, Message, Names, NamespaceId, Outcome,
+    PeerName, RequestOptions, Role, SendOptions, SendRefusal, Target,
+};
+
+const MAIN: NamespaceId = NamespaceId(0);
+
+/// An engine with what it said so far.
+struct Pump {
+    engine: Engine,
+    sources: BTreeMap<SourceId, Interest>,
+    events: Vec<Event<OwnedFd>>,
+    polls: u64,
+}
+
+impl Pump {
+    fn hub() -> Self {
+        let mut config = Config::default();
+        config.role = Role::Hub;
+        config.complete_grace = Duration::ZERO;
+        // Room for more than one turn reads.
+        config.first_window = 1 << 20;
+        Self::new(config)
+    }
+
+    fn member(name: &str) -> Self {
+        let mut config = Config::default();
+        config.name = PeerName::new(name);
+        Self::new(config)
+    }
+
+    fn new(config: Config) -> Self {
+        let mut engine = Engine::new(config).unwrap();
+        let now = engine.now();
+        let namespace = engine.node().open(now, "_").unwrap();
+        let all: BTreeSet<_> = ["echo".into()].into();
+        let names = Names {
+            handlers: all.clone(),
+            listeners: all,
+            all_events: true,
+        };
+        engine.node().declare(now, namespace, names).unwrap();
+        engine.node().ready_all(now);
+        engine.flush();
+        Self {
+            engine,
+            sources: BTreeMap::new(),
+            events: Vec::new(),
+            polls: 0,
+        }
+    }
+
+    /// Takes what the engine wants to be told of.
+    fn register(&mut self) {
+        for change in self.engine.sources() {
+            match change {
+                SourceChange::Added {
+                    source, interest, ..
+                } => {
+                    assert!(self.sources.insert(source, interest).is_none());
+                }
+                SourceChange::Changed {
+                    source, interest, ..
+                } => {
+                    assert!(self.sources.insert(source, interest).is_some());
+                }
+                SourceChange::Removed { source, .. } => {
+                    assert!(self.sources.remove(&source).is_some());
+                }
+            }
+        }
+    }
+
+    /// One round without waiting. Whether anything was reported.
+    fn round(&mut self) -> bool {
+        self.register();
+        let sources: Vec<_> = self.sources.iter().map(|(id, want)| (*id, *want)).collect();
+        let ready = {
+            let mut fds: Vec<PollFd<'_>> = sources
+                .iter()
+                .map(|(id, want)| {
+                    let fd = self.engine.descriptor(*id).expect("a told source lives");
+                    let mut flags = PollFlags::empty();
+                    flags.set(PollFlags::IN, want.readable);
+                    flags.set(PollFlags::OUT, want.writable);
+                    PollFd::from_borrowed_fd(fd, flags)
+                })
+                .collect();
+            poll(&mut fds, Some(&Timespec::default())).unwrap();
+            fds.iter().map(PollFd::revents).collect::<Vec<_>>()
+        };
+        self.polls += 1;
+        let mut any = false;
+        for ((id, _), flags) in sources.iter().zip(ready) {
+            if !flags.is_empty() {
+                any = true;
+                let end = PollFlags::HUP | PollFlags::ERR;
+                let readable = flags.intersects(PollFlags::IN | end);
+                let writable = flags.intersects(PollFlags::OUT | end);
+                self.engine.ready(*id, readable, writable);
+            }
+        }
+        let more = self.engine.turn().more;
+        while let Some(event) = self.engine.next_event() {
+            self.events.push(event);
+        }
+        self.register();
+        any || more
+    }
+
+    fn recv(&mut self) -> Option<Delivery<OwnedFd>> {
+        let now = self.engine.now();
+        let delivery = self.engine.node().recv(now, MAIN);
+        self.engine.flush();
+        delivery
+    }
+
+    fn connected(&self) -> bool {
+        self.engine.node_ref().is_connected()
+    }
+}
+
+/// Lets all of them work until something holds.
+fn until(what: &str, pumps: &mut [&mut Pump], mut done: impl FnMut(&mut [&mut Pump]) -> bool) {
+    let end = Wall::now() + Duration::from_secs(20);
+    while !done(pumps) {
+        assert!(Wall::now() < end, "not in time: {what}");
+        let mut busy = false;
+        for pump in pumps.iter_mut() {
+            busy |= pump.round();
+        }
+        if !busy {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn message(target: Target, payload: Vec<u8>) -> Message<OwnedFd> {
+    Message {
+        target,
+        namespace: MAIN,
+        event: Cow::Borrowed("echo"),
+        codec: 0,
+        payload: Bytes::from(payload),
+        attachments: Vec::new(),
+    }
+}
+
+fn echo(hub: &mut Pump, member: &mut Pump, payload: &[u8]) {
+    let sent = message(Target::Hub, payload.to_vec());
+    let id = member
+        .engine
+        .request(sent, RequestOptions::default())
+        .unwrap();
+    member.engine.flush();
+    let mut answered = false;
+    until("the reply", &mut [hub, member], |pumps| {
+        if let Some(delivery) = pumps[0].recv() {
+            let DeliveryKind::Request { ticket, .. } = delivery.kind else {
+                panic!("{delivery:?}")
+            };
+            let answer = Answer::Reply {
+                codec: 0,
+                payload: delivery.payload.to_bytes(),
+            };
+            let now = pumps[0].engine.now();
+            pumps[0].engine.node().reply(now, ticket, answer).unwrap();
+            pumps[0].engine.flush();
+            answered = true;
+        }
+        answered && pumps[1].events.iter().any(|event| {
+            matches!(event, Event::Outcome { request, outcome: Outcome::Reply { payload: got, .. } }
+                    if *request == id && got[..] == *payload)
+        })
+    });
+}
+
+fn unix_address(folder: &tempfile::TempDir) -> Address {
+    Address::unix(folder.path().join("hub")).unwrap()
+}
+
+fn pair_over(address: &Address) -> (Pump, Pump) {
+    let (mut hub, mut member) = (Pump::hub(), Pump::member("one"));
+    let actual = hub.engine.listen(address).unwrap();
+    member.engine.join(actual);
+    until("the attachment", &mut [&mut hub, &mut member], |pumps| {
+        pumps[1].connected()
+    });
+    (hub, member)
+}
+
+#[test]
+fn a_request_over_a_unix_socket_and_over_tcp_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [unix_address(&folder), "tcp://127.0.0.1:0".parse().unwrap()] {
+        let (mut hub, mut member) = pair_over(&address);
+        echo(&mut hub, &mut member, b"hello");
+        // More than any socket buffer holds: the write blocks and goes on.
+        let large: Vec<u8> = (0..6_000_000_u32).map(|n| n as u8).collect();
+        echo(&mut hub, &mut member, &large);
+    }
+}
+
+#[test]
+fn a_pair_of_pipes_carries_the_same_and_a_blocked_write_goes_on() {
+    let (down_read, down_write) = std::io::pipe().unwrap();
+    let (up_read, up_write) = std::io::pipe().unwrap();
+    let (mut parent, mut child) = (Pump::hub(), Pump::member("child"));
+    let ours = Stream::private_pipes(up_read.into(), down_write.into()).unwrap();
+    let theirs = Stream::pipes(down_read.into(), up_write.into()).unwrap();
+    parent.engine.adopt(ours, Side::Child);
+    child.engine.adopt(theirs, Side::Parent);
+    until("the attachment", &mut [&mut parent, &mut child], |pumps| {
+        pumps[1].connected()
+    });
+    let large: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
+    echo(&mut parent, &mut child, &large);
+}
+
+#[test]
+fn what_a_process_wrote_before_it_exited_is_read_before_its_end() {
+    let (ours, theirs) = switchboard_os::socketpair().unwrap();
+    let (mut parent, mut child) = (Pump::hub(), Pump::member("child"));
+    let link = parent.engine.adopt(ours, Side::Child);
+    let theirs = Stream::unix(theirs).unwrap();
+    child.engine.adopt(theirs, Side::Parent);
+    until("both", &mut [&mut parent, &mut child], |pumps| {
+        pumps[1].connected() && pumps[0].engine.node_ref().roster().peers().count() == 2
+    });
+    for n in 0..10_u8 {
+        let sent = message(Target::Hub, vec![n]);
+        child.engine.send(sent, SendOptions::default()).unwrap();
+    }
+    child.engine.flush();
+    // Somebody else still holds the descriptor open, so no end of file ever comes.
+    let kept = child.engine.descriptor(SourceId::from_index(0)).unwrap();
+    let _kept = kept.try_clone_to_owned().unwrap();
+    drop(child);
+    parent.engine.hangup(link, Hangup::Exited);
+    until("the end", &mut [&mut parent], |pumps| {
+        let mut events = pumps[0].events.iter();
+        events.any(|event| matches!(event, Event::PeerGone { .. }))
+    });
+    for n in 0..10_u8 {
+        assert_eq!(&*parent.recv().expect("it was written").payload, [n]);
+    }
+    assert!(parent.sources.is_empty(), "the connection is closed");
+}
+
+#[test]
+fn a_hub_that_comes_later_is_found_and_the_reason_for_waiting_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = unix_address(&folder);
+    let (mut hub, mut member) = (Pump::hub(), Pump::member("early"));
+    member.engine.join(address.clone());
+    let fault = member.engine.next_fault();
+    assert!(
+        matches!(
+            fault,
+            Some(EngineFault::Connect(ConnectError::Absent { .. }))
+        ),
+        "{fault:?}"
+    );
+    hub.engine.listen(&address).unwrap();
+    until("the attachment", &mut [&mut hub, &mut member], |pumps| {
+        pumps[1].connected()
+    });
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_a_fault_and_no_hang() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::from(free.local_addr().unwrap());
+    drop(free);
+    let mut member = Pump::member("lost");
+    member.engine.join(address);
+    let mut fault = None;
+    until("the fault", &mut [&mut member], |pumps| {
+        fault = pumps[0].engine.next_fault();
+        fault.is_some()
+    });
+    assert!(
+        matches!(
+            fault,
+            Some(EngineFault::Connect(ConnectError::Refused { .. }))
+        ),
+        "{fault:?}"
+    );
+    assert!(member.sources.is_empty(), "{:?}", member.sources);
+}
+
+#[test]
+fn hazard_f16_a_connection_of_the_node_itself_is_refused_as_an_attachment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, mut member) = pair_over(&unix_address(&folder));
+    let own = |pump: &Pump| -> Vec<OwnedFd> {
+        let ids = pump.sources.keys();
+        let fds: Vec<BorrowedFd<'_>> = ids.map(|id| pump.engine.descriptor(*id).unwrap()).collect();
+        fds.iter()
+            .map(|fd| fd.try_clone_to_owned().unwrap())
+            .collect()
+    };
+    for (pump, fd) in [(&hub, own(&hub)), (&member, own(&member))]
+        .into_iter()
+        .flat_map(|(pump, fds)| fds.into_iter().map(move |fd| (pump, fd)))
+    {
+        let mut sent = message(Target::Hub, vec![1]);
+        sent.attachments = vec![fd];
+        let refused = pump.engine.check_attachments(sent).unwrap_err();
+        assert_eq!(refused.reason, SendRefusal::OwnDescriptor);
+        assert_eq!(refused.message.attachments.len(), 1, "it comes back");
+    }
+    let mut sent = message(Target::Hub, vec![1]);
+    sent.attachments = vec![std::io::stderr().as_fd().try_clone_to_owned().unwrap()];
+    assert!(member.engine.send(sent, SendOptions::default()).is_ok());
+}
+
+#[test]
+fn hazard_x4_one_turn_reads_at_most_its_share_of_a_link_that_never_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut hub, mut member) = pair_over(&unix_address(&folder));
+    // The first contact is small; with the answer comes the window.
+    echo(&mut hub, &mut member, b"hello");
+    for n in 0..4 {
+        let sent = message(Target::Hub, vec![n; 60_000]);
+        member.engine.send(sent, SendOptions::default()).unwrap();
+    }
+    member.engine.flush();
+    hub.register();
+    let before = hub.engine.stats().reads;
+    // The listener and the link, whichever numbers they have.
+    for index in 0..4 {
+        hub.engine.ready(SourceId::from_index(index), true, false);
+    }
+    let turn = hub.engine.turn();
+    assert!(
+        turn.more,
+        "the rest is for the next turn, without a new report"
+    );
+    assert!(hub.engine.stats().reads - before <= 32);
+    assert_eq!(hub.engine.timeout(), Some(Duration::ZERO));
+}
+
+#[test]
+fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
+    if !common::alone("hazard_x6_accept_without_descriptors_pauses_and_then_goes_on") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let address = unix_address(&folder);
+    let mut hub = Pump::hub();
+    hub.engine.listen(&address).unwrap();
+    hub.round();
+    let mut hoard = Vec::new();
+    while let Ok(fd) = std::io::stderr().as_fd().try_clone_to_owned() {
+        hoard.push(fd);
+        if hoard.len() == 1 {
+            let limit = rustix::process::Rlimit {
+                current: Some(64),
+                maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+            };
+            rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        }
+    }
+    hoard.truncate(hoard.len() - 1);
+    // The one that is left is for this end of the connection.
+    let mut member = Pump::member("late");
+    member.engine.join(address);
+    until("the pause", &mut [&mut hub], |pumps| {
+        pumps[0].engine.stats().accept_pauses > 0
+    });
+    assert!(!hub.engine.has_more(), "nothing to spin on");
+    let wait = hub.engine.timeout().expect("the pause ends");
+    assert!(wait <= Duration::from_millis(100), "{wait:?}");
+    drop(hoard);
+    until("the attachment", &mut [&mut hub, &mut member], |pumps| {
+        pumps[1].connected()
+    });
+}
