@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::PeerName;
 use crate::wire::limits;
 
 /// Whether a node is the hub of its application.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Attaches to a hub.
     #[default]
@@ -16,7 +18,8 @@ pub enum Role {
 }
 
 /// The configuration of a node. Plain data; `Config::default()` is what most applications want.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// Whether this node is the hub. Default: a member.
@@ -191,7 +194,8 @@ impl Config {
 }
 
 /// What a sender may send to an instance before it has credit of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FirstContact {
     /// Messages. Default 16.
     pub messages: u32,
@@ -226,7 +230,8 @@ impl FirstContact {
 
 /// How a lost link is dialled again. The delay grows from `first` by `factor` up to `max`, each
 /// shortened or lengthened by up to `jitter` percent, so that many members do not come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Reconnect {
     /// Whether to dial again at all. Default: yes.
     pub enabled: bool,

@@ -31,6 +31,8 @@ pub struct Names {
 pub(crate) struct Inbox<F> {
     namespaces: Vec<Namespace<F>>,
     by_name: BTreeMap<String, usize>,
+    /// The namespace looked up last: messages come in runs.
+    last: usize,
     /// Whether an unknown namespace is refused.
     ready: bool,
 }
@@ -42,6 +44,8 @@ pub(crate) struct Namespace<F> {
     opened: bool,
     ready: bool,
     names: Names,
+    /// The name that came last, as the application knows it.
+    recent: Option<(Arc<str>, bool)>,
     deliverable: VecDeque<Item<F>>,
     held: VecDeque<Item<F>>,
     /// Whether the application has been told that something is there.
@@ -117,6 +121,7 @@ impl<F> Inbox<F> {
         Self {
             namespaces: Vec::new(),
             by_name: BTreeMap::new(),
+            last: 0,
             ready: false,
         }
     }
@@ -152,6 +157,7 @@ impl<F> Inbox<F> {
             opened: false,
             ready: false,
             names: Names::default(),
+            recent: None,
             deliverable: VecDeque::new(),
             held: VecDeque::new(),
             announced: false,
@@ -207,6 +213,7 @@ impl<F> Inbox<F> {
             return false;
         };
         namespace.names = names;
+        namespace.recent = None;
         let held = core::mem::take(&mut namespace.held);
         for item in held {
             match namespace.known(&item.event, item.kind).is_some() {
@@ -244,21 +251,35 @@ impl<F> Inbox<F> {
         refused
     }
 
-    /// The name of an event as this node knows it, if the application handles it.
-    pub(crate) fn known(&self, namespace: &str, event: &str, request: bool) -> Option<Arc<str>> {
-        let at = *self.by_name.get(namespace)?;
+    fn find(&mut self, name: &str) -> Option<usize> {
+        let same = |namespace: &Namespace<F>| namespace.name == name;
+        if !self.namespaces.get(self.last).is_some_and(same) {
+            self.last = *self.by_name.get(name)?;
+        }
+        Some(self.last)
+    }
+
+    /// The name of an event as the application knows it, if it handles it.
+    pub(crate) fn known(
+        &mut self,
+        namespace: &str,
+        event: &str,
+        request: bool,
+    ) -> Option<Arc<str>> {
+        let at = self.find(namespace)?;
         self.namespaces[at].known_name(event, request)
     }
 
-    /// Takes a message in. Returns the namespace to announce, or the message with the reason for
-    /// which it is refused.
+    /// Takes a message in, of which `known` says whether the application handles it. Returns the
+    /// namespace to announce, or the message with the reason for which it is refused.
     pub(crate) fn arrive(
         &mut self,
         namespace: &str,
+        known: bool,
         item: Item<F>,
     ) -> Result<Option<NamespaceId>, (Item<F>, Refusal)> {
-        let at = match self.by_name.get(namespace) {
-            Some(at) => *at,
+        let at = match self.find(namespace) {
+            Some(at) => at,
             None if self.ready || self.namespaces.len() >= MOST_NAMES => {
                 return Err((item, Refusal::NoNamespace));
             }
@@ -266,7 +287,7 @@ impl<F> Inbox<F> {
         };
         let refuses_unknown = self.ready;
         let namespace = &mut self.namespaces[at];
-        if namespace.known(&item.event, item.kind).is_some() {
+        if known {
             namespace.deliverable.push_back(item);
             return Ok(namespace.announce().then_some(NamespaceId(at as u32)));
         }
@@ -342,18 +363,28 @@ impl<F> Inbox<F> {
 }
 
 impl<F> Namespace<F> {
-    fn known(&self, event: &str, kind: ItemKind) -> Option<Arc<str>> {
+    fn known(&mut self, event: &str, kind: ItemKind) -> Option<Arc<str>> {
         self.known_name(event, matches!(kind, ItemKind::Request { .. }))
     }
 
-    fn known_name(&self, event: &str, request: bool) -> Option<Arc<str>> {
-        if request {
-            return self.names.handlers.get(event).cloned();
-        }
-        if let Some(name) = self.names.listeners.get(event) {
+    fn known_name(&mut self, event: &str, request: bool) -> Option<Arc<str>> {
+        if let Some((name, kind)) = &self.recent
+            && *kind == request
+            && **name == *event
+        {
             return Some(name.clone());
         }
-        self.names.all_events.then(|| event.into())
+        let names = match request {
+            true => &self.names.handlers,
+            false => &self.names.listeners,
+        };
+        let name = match names.get(event) {
+            Some(name) => name.clone(),
+            None if !request && self.names.all_events => event.into(),
+            None => return None,
+        };
+        self.recent = Some((name.clone(), request));
+        Some(name)
     }
 
     fn announce(&mut self) -> bool {

@@ -27,6 +27,7 @@ mod stats;
 mod talk;
 mod time;
 mod timers;
+pub mod trace;
 pub mod wire;
 
 pub use config::{Config, ConfigError, FirstContact, Reconnect, Role};

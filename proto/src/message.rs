@@ -8,12 +8,13 @@ use core::ops::Deref;
 use core::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{Generation, InstanceId, MessageId, NamespaceId, PeerId, PeerName, Ticket};
 use crate::wire::Refusal;
 
 /// For whom a message is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// The peer that has this id now. Refused at once where nobody has it.
     Peer(PeerId),
@@ -35,11 +36,13 @@ pub enum Target {
     /// Every other peer.
     Everyone,
     /// A union of targets, of which each receiver gets one copy. Not for requests.
+    #[serde(with = "crate::trace::shared")]
     Many(Arc<Audience>),
 }
 
 /// The receivers of one event, where a single [`Target`] cannot say it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Audience {
     /// Whoever one of these means. No [`Target::Many`] and no [`Target::Any`] among them.
     pub targets: Vec<Target>,
@@ -67,7 +70,7 @@ pub struct Message<F> {
 }
 
 /// What the sender wants to know of an event's fate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Receipt {
     /// Nothing, unless it is refused or the receiver ends.
     #[default]
@@ -79,7 +82,8 @@ pub enum Receipt {
 }
 
 /// How an event is sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SendOptions {
     /// What to report of its fate.
     pub receipt: Receipt,
@@ -92,7 +96,8 @@ pub struct SendOptions {
 }
 
 /// How a request is made.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RequestOptions {
     /// From the acceptance by this node, queueing included. `None`: the default of the namespace
     /// or of the node. `Duration::MAX`: no deadline. Zero is refused.
@@ -102,7 +107,7 @@ pub struct RequestOptions {
 }
 
 /// Why a message was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendRefusal {
     /// The buffer for this receiver, or that of the node, is full. `Event::Sendable` says when to
@@ -244,7 +249,7 @@ impl fmt::Debug for Payload {
 }
 
 /// Who sent a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sender {
     /// The sender's instance.
     pub instance: InstanceId,
@@ -284,7 +289,7 @@ pub struct Delivery<F> {
 }
 
 /// Whether a delivery wants an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryKind {
     /// An event. With a ticket, its sender wants to know whether the handler returned `Ok`.
     Event(Option<Ticket>),
@@ -298,13 +303,14 @@ pub enum DeliveryKind {
 }
 
 /// The answer to a request, or to an event that wants to be known as handled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The handler returned `Ok` with this value.
     Reply {
         /// The codec of the payload.
         codec: u8,
         /// The encoded value.
+        #[serde(with = "crate::trace::byte_string")]
         payload: Bytes,
     },
     /// The handler failed or panicked.
@@ -314,7 +320,7 @@ pub enum Answer {
 }
 
 /// How a handler failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     /// The handler's own code; 0 where it gave none.
     pub code: i32,
@@ -350,7 +356,7 @@ pub enum Outcome<F> {
 }
 
 /// Why nobody knows whether a request has run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnknownCause {
     /// The peer ended.
     PeerGone,

@@ -16,6 +16,8 @@ mod uplink;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use links::{Hangup, LinkConfig, LinkOrigin, Read, UnknownLink, WriteError};
 pub use serve::StaleTicket;
 
@@ -42,7 +44,7 @@ use talks::Talks;
 use uplink::Uplink;
 
 /// Where a node takes its choices from. The same seeds and inputs give the same outputs.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seeds {
     /// For instance numbers and jitter.
     pub behaviour: [u8; 32],

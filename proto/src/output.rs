@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{
     Generation, InstanceId, LinkId, MessageId, NamespaceId, PeerId, RequestId, Ticket,
 };
@@ -10,7 +12,8 @@ use crate::time::Instant;
 use crate::wire::CloseCode;
 
 /// An attempt to reach the hub, which the driver makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct DialId(pub u64);
 
 /// What must happen next. Poll until [`Output::Idle`].
@@ -140,7 +143,7 @@ pub enum Event<F> {
 }
 
 /// Why the link to the hub has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disconnect {
     /// The hub closed it and said why.
     Closed(CloseCode),

@@ -16,7 +16,7 @@ pub(crate) const VERSION: u16 = 1;
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// What lies between the two ends of a link, which decides what silence means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Medium {
     /// One kernel: it reports the death of the other end at once, so silence is no reason to
     /// close. There is no lease.

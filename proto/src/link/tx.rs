@@ -46,7 +46,7 @@ enum Segment {
 }
 
 /// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Written {
     /// The kernel took this many bytes, at least one, and with the first byte of the plan its
     /// attachments.
@@ -62,7 +62,7 @@ pub enum Written {
 }
 
 /// A [`Written`] that cannot be true. A mistake of the driver; nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteMisuse {
     /// More bytes are reported than were lent.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
 
 use super::{Node, Timer};
 use crate::hub::egress::Egress;
@@ -25,7 +26,7 @@ const ATTACHMENT_BACKOFF: Duration = Duration::from_millis(10);
 const JUMP: Duration = Duration::from_secs(1);
 
 /// How a link came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkOrigin {
     /// A listener accepted it.
     Accepted,
@@ -36,7 +37,7 @@ pub enum LinkOrigin {
 }
 
 /// A connection that the driver has for the node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkConfig {
     /// How it came to be.
     pub origin: LinkOrigin,
@@ -58,7 +59,7 @@ pub struct Read<F> {
 }
 
 /// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hangup {
     /// End of file.
     End,
@@ -71,12 +72,12 @@ pub enum Hangup {
 }
 
 /// The id names a link that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the link has ended")]
 pub struct UnknownLink;
 
 /// A write was reported that the node cannot account for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum WriteError {
     /// The link has ended.
     #[error(transparent)]

@@ -142,9 +142,16 @@ impl<F> Node<F> {
             }
             Kind::RECLAIM => {
                 let limit = ReclaimBody::decode(body)?.limit;
-                let Self { talks, pool, .. } = self;
+                let Self {
+                    talks,
+                    pool,
+                    outbox,
+                    ..
+                } = self;
                 if let Some(talk) = talks.get_mut(source) {
+                    let before = talk.out.buffered();
                     talk.out.on_reclaim(header.flow, limit, pool);
+                    outbox.released(before, talk.out.buffered());
                 }
             }
             _ => self.stats.unknown_kinds += 1,
@@ -324,9 +331,9 @@ impl<F> Node<F> {
             bits if bits & flags::WANT_DELIVERED != 0 => Receipt::Delivered,
             _ => Receipt::None,
         };
-        let name = self.event_name(event.namespace, event.event, false);
+        let (name, known) = self.event_name(event.namespace, event.event, false);
         let item = content.item(name, event.codec, payload, ItemKind::Event(receipt));
-        self.arrive(event.namespace, item);
+        self.arrive(event.namespace, known, item);
         Ok(())
     }
 
@@ -345,24 +352,26 @@ impl<F> Node<F> {
                 .now
                 .checked_add(Duration::from_millis(u64::from(millis))),
         };
-        let name = self.event_name(request.namespace, request.event, true);
+        let (name, known) = self.event_name(request.namespace, request.event, true);
         let kind = ItemKind::Request {
             request: request.request,
             deadline,
             reply_credit: request.reply_credit,
         };
         let item = content.item(name, request.codec, payload, kind);
-        self.arrive(request.namespace, item);
+        self.arrive(request.namespace, known, item);
         Ok(())
     }
 
-    fn event_name(&self, namespace: &str, event: &str, request: bool) -> Arc<str> {
-        let known = self.inbox.known(namespace, event, request);
-        known.unwrap_or_else(|| event.into())
+    fn event_name(&mut self, namespace: &str, event: &str, request: bool) -> (Arc<str>, bool) {
+        match self.inbox.known(namespace, event, request) {
+            Some(name) => (name, true),
+            None => (event.into(), false),
+        }
     }
 
-    fn arrive(&mut self, namespace: &str, item: Item<F>) {
-        match self.inbox.arrive(namespace, item) {
+    fn arrive(&mut self, namespace: &str, known: bool, item: Item<F>) {
+        match self.inbox.arrive(namespace, known, item) {
             Ok(Some(id)) => self.emit(Event::Incoming(id)),
             Ok(None) => {}
             Err((item, reason)) => self.refuse_items([(item, reason)]),

@@ -183,12 +183,18 @@ impl<F> Node<F> {
         if how.request {
             self.requests.pending.insert(id.0, Pending { to: None });
         }
-        self.timers.set(Timer::Message(id), how.deadline);
+        self.set_deadline(id, how.deadline);
         match way {
             Way::To(instance) => self.bind(instance, id, message, how),
             _ => self.outbox.park(Parked { id, message, how }),
         }
         Ok(id)
+    }
+
+    fn set_deadline(&mut self, id: MessageId, deadline: Option<Instant>) {
+        if deadline.is_some() {
+            self.timers.set(Timer::Message(id), deadline);
+        }
     }
 
     /// What can be judged of the message alone.
@@ -533,13 +539,13 @@ impl<F> Node<F> {
             }
             let id = self.requests.next_id();
             self.stats.accepted += 1;
-            self.timers.set(Timer::Message(id), how.deadline);
+            self.set_deadline(id, how.deadline);
             self.outbox.park(Parked { id, message, how });
             return Ok(id);
         }
         self.stats.accepted += 1;
         let id = self.requests.next_id();
-        self.timers.set(Timer::Message(id), how.deadline);
+        self.set_deadline(id, how.deadline);
         self.fan_out(id, &message, how);
         Ok(id)
     }

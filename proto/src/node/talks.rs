@@ -3,60 +3,88 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use slab::Slab;
+
 use super::{Node, Timer};
 use crate::group::Presence;
 use crate::id::{InstanceId, LinkId};
 use crate::output::Event;
 use crate::talk::{Ends, Inbound, Outbound, Talk};
 
+/// The conversations, found by the instance at the other end. Messages come in runs for one of
+/// them, so the last one looked up is found again without a search.
 #[derive(Debug)]
 pub(super) struct Talks<F> {
-    map: BTreeMap<InstanceId, Talk<F>>,
+    slots: Slab<Talk<F>>,
+    by_instance: BTreeMap<InstanceId, usize>,
+    last: Option<(InstanceId, usize)>,
 }
 
 impl<F> Talks<F> {
     pub(super) fn new() -> Self {
         Self {
-            map: BTreeMap::new(),
+            slots: Slab::new(),
+            by_instance: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    fn find(&self, instance: InstanceId) -> Option<usize> {
+        match self.last {
+            Some((last, at)) if last == instance => Some(at),
+            _ => self.by_instance.get(&instance).copied(),
         }
     }
 
     pub(super) fn get(&self, instance: InstanceId) -> Option<&Talk<F>> {
-        self.map.get(&instance)
+        self.slots.get(self.find(instance)?)
     }
 
     pub(super) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Talk<F>> {
-        self.map.get_mut(&instance)
+        let at = self.find(instance)?;
+        self.last = Some((instance, at));
+        self.slots.get_mut(at)
+    }
+
+    fn insert(&mut self, instance: InstanceId, talk: Talk<F>) {
+        let at = self.slots.insert(talk);
+        self.by_instance.insert(instance, at);
+        self.last = Some((instance, at));
     }
 
     pub(super) fn remove(&mut self, instance: InstanceId) -> Option<Talk<F>> {
-        self.map.remove(&instance)
+        let at = self.by_instance.remove(&instance)?;
+        self.last = None;
+        self.slots.try_remove(at)
     }
 
     pub(super) fn instances(&self) -> Vec<InstanceId> {
-        self.map.keys().copied().collect()
+        self.by_instance.keys().copied().collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Talk<F>)> {
-        self.map.iter()
+        let all = self.by_instance.iter();
+        all.filter_map(|(instance, at)| Some((instance, self.slots.get(*at)?)))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Talk<F>> {
-        self.map.values_mut()
+        self.slots.iter_mut().map(|(_, talk)| talk)
     }
 }
 
 impl<F> Node<F> {
     /// The conversation with an instance, begun if there is none yet.
     pub(super) fn talk(&mut self, instance: InstanceId) -> &mut Talk<F> {
-        if self.talks.map.contains_key(&instance) {
-            return self.talks.map.get_mut(&instance).expect("it is there");
+        if self.talks.find(instance).is_none() {
+            let mut talk = self.new_talk(instance);
+            if self.is_reachable(instance) {
+                talk.out.path_begins();
+            }
+            self.talks.insert(instance, talk);
         }
-        let mut talk = self.new_talk(instance);
-        if self.is_reachable(instance) {
-            talk.out.path_begins();
-        }
-        self.talks.map.entry(instance).or_insert(talk)
+        self.talks
+            .get_mut(instance)
+            .expect("it was there, or has just been put there")
     }
 
     fn new_talk(&self, instance: InstanceId) -> Talk<F> {
@@ -114,26 +142,23 @@ impl<F> Node<F> {
 
     /// Sees to it that a conversation which has something to write gets its turn.
     pub(super) fn touch(&mut self, instance: InstanceId) {
-        let Some(talk) = self.talks.map.get_mut(&instance) else {
+        let Some(talk) = self.talks.get_mut(instance) else {
             return;
         };
-        if !talk.mark_timer
+        let wants_write = talk.wants_write();
+        if !wants_write
+            && !talk.mark_timer
             && let Some(since) = talk.inb.unmarked_since(self.now)
-            && !talk.inb.wants_write()
         {
             talk.mark_timer = true;
             let at = since + self.config.mark_delay;
             self.timers.set(Timer::Mark(instance), Some(at));
         }
-        if talk.queued || !talk.wants_write() {
+        if talk.queued || !wants_write {
             return;
         }
         if instance == self.me.instance {
-            self.talks
-                .map
-                .get_mut(&instance)
-                .expect("it is there")
-                .queued = true;
+            talk.queued = true;
             return;
         }
         let Some(link) = self.route(instance) else {
@@ -141,7 +166,7 @@ impl<F> Node<F> {
         };
         if let Some(link) = self.links.get_mut(link) {
             link.ready.push_back(instance);
-            if let Some(talk) = self.talks.map.get_mut(&instance) {
+            if let Some(talk) = self.talks.get_mut(instance) {
                 talk.queued = true;
             }
         }
@@ -159,7 +184,7 @@ impl<F> Node<F> {
             let Some(instance) = link.ready.pop_front() else {
                 break;
             };
-            let Some(talk) = self.talks.map.get_mut(&instance) else {
+            let Some(talk) = self.talks.get_mut(instance) else {
                 continue;
             };
             if talk.out.attaches_next() && !link.tx.can_attach() {
@@ -176,7 +201,7 @@ impl<F> Node<F> {
     }
 
     pub(super) fn mark_due(&mut self, instance: InstanceId) {
-        if let Some(talk) = self.talks.map.get_mut(&instance) {
+        if let Some(talk) = self.talks.get_mut(instance) {
             talk.mark_timer = false;
             talk.inb.mark_now();
             self.touch(instance);
@@ -185,14 +210,14 @@ impl<F> Node<F> {
 
     /// A path to the instance begins anew.
     pub(super) fn path_begins(&mut self, instance: InstanceId) {
-        if let Some(talk) = self.talks.map.get_mut(&instance) {
+        if let Some(talk) = self.talks.get_mut(instance) {
             talk.out.path_begins();
             self.touch(instance);
         }
     }
 
     pub(super) fn path_ends(&mut self, instance: InstanceId) {
-        if let Some(talk) = self.talks.map.get_mut(&instance) {
+        if let Some(talk) = self.talks.get_mut(instance) {
             talk.out.path_ends();
         }
     }
@@ -220,7 +245,7 @@ impl<F> Node<F> {
     /// Gives freed credit and room to those that wait for some.
     pub(super) fn serve_starving(&mut self) {
         while let Some(ask) = self.books.rooms.grant() {
-            match self.talks.map.get_mut(&ask.source) {
+            match self.talks.get_mut(ask.source) {
                 Some(talk) => {
                     talk.inb.grant_room(ask, &mut self.books);
                     self.touch(ask.source);
@@ -232,7 +257,7 @@ impl<F> Node<F> {
             let Some((instance, flow)) = self.outbox.starving.pop_front() else {
                 break;
             };
-            let Some(talk) = self.talks.map.get_mut(&instance) else {
+            let Some(talk) = self.talks.get_mut(instance) else {
                 continue;
             };
             let still = talk.inb.serve(flow, &mut self.books);

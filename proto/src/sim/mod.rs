@@ -8,7 +8,22 @@
 //! - [`rng`]: seeded draws, split by purpose.
 //! - [`handle`]: [`handle::FakeFd`], a counted stand-in for a descriptor.
 //! - [`kernel`]: byte streams between processes, by the rules measured on Linux.
+//! - [`plan`]: what happens in a world, written out so that it can be kept and shrunk.
+//! - [`draw`]: plans drawn from a seed.
+//! - [`model`]: what is promised, as simply as it can be said.
+//! - [`record`]: a node whose inputs are written down, and their replay.
+//! - [`world`]: runs a plan and reports which promises were broken.
 
+mod app;
+pub mod draw;
 pub mod handle;
 pub mod kernel;
+pub mod model;
+pub mod plan;
+mod process;
+pub mod record;
 pub mod rng;
+pub mod world;
+
+pub use plan::Plan;
+pub use world::{Report, World};

@@ -296,7 +296,8 @@ fn cut<F>(
 ) -> Draft<F> {
     let inner_head = &draft.head[Header::LEN..];
     let from_head = inner_head.len().saturating_sub(offset).min(bytes);
-    let payload_from = (offset + from_head) - inner_head.len();
+    // A slice may end within the fields before the payload.
+    let payload_from = offset.saturating_sub(inner_head.len());
     let mut payload = draft
         .payload
         .slice(payload_from..payload_from + (bytes - from_head));

@@ -105,7 +105,7 @@ impl fmt::Display for CloseCode {
 
 /// Why a receiver's node did not start what a frame asked for, in `REFUSED`. The handler certainly
 /// did not run. The numbers are on the wire and never change their meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Refusal {

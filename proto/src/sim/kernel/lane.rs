@@ -124,11 +124,16 @@ impl Lane {
         room: Room,
         marks: &mut Marks,
     ) -> ReadResult {
-        let arrived: usize = self.arrived(now).map(|segment| segment.bytes.len()).sum();
+        let wanted = self.appetite().min(room.bytes.max(1));
+        let mut arrived = 0;
+        for segment in self.arrived(now) {
+            arrived += segment.bytes.len();
+            if arrived >= wanted {
+                break;
+            }
+        }
         if arrived > 0 {
-            let most = self
-                .shape
-                .piece(arrived.min(room.bytes.max(1)), &mut self.rng);
+            let most = self.shape.piece(arrived.min(wanted), &mut self.rng);
             let (bytes, carried) = self.gather(now, most, marks);
             return install(bytes, carried, registry, process, room.attachments, marks);
         }
@@ -229,6 +234,11 @@ impl Lane {
             StreamKind::Unix => self.charged * 4 <= buffer,
         };
         room && self.blocked_until <= now
+    }
+
+    /// Two bytes tell a partial write from a whole one.
+    pub(super) fn appetite(&self) -> usize {
+        if self.shape.dribble { 2 } else { usize::MAX }
     }
 
     pub(super) fn is_broken(&self, now: Instant) -> bool {

@@ -201,6 +201,12 @@ impl Kernel {
         broken || outward.is_none_or(|lane| lane.writable(now))
     }
 
+    /// No write to this end takes more bytes than this, so a driver need not gather more.
+    pub fn appetite(&self, end: End) -> usize {
+        let outward = self.lanes.get(&end.partner());
+        outward.map_or(usize::MAX, Lane::appetite)
+    }
+
     /// Ends the writing side (SHUT_WR): the peer reads what was written, then the end of file.
     pub fn shutdown_write(&mut self, now: Instant, end: End) {
         if let Some(lane) = self.lanes.get_mut(&end.partner()) {

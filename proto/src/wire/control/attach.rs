@@ -185,7 +185,7 @@ impl Record for AttachRefused {
 }
 
 /// Why a hub does not attach an instance. The numbers are on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum AttachRefusal {
     /// The instance was declared gone; it must come back as a new one.

@@ -1,0 +1,204 @@
+//! What is promised when processes die, stop or lose the network.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use switchboard_proto::sim::plan::{Fault, Handler, Plan, Reach, Work};
+use switchboard_proto::sim::{Report, World};
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLI;
+
+fn run(plan: &Plan) -> Report {
+    let report = World::new(plan.clone()).run();
+    report.assert_kept(plan);
+    report
+}
+
+fn times(report: &Report, mark: &str) -> u64 {
+    report.marks.get(mark).copied().unwrap_or(0)
+}
+
+fn send(to: usize, count: usize) -> Work {
+    Work::Send {
+        to,
+        namespace: 0,
+        bytes: 200,
+        attachments: 1,
+        count,
+        receipt: 1,
+    }
+}
+
+fn plain(to: usize, count: usize) -> Work {
+    Work::Send {
+        to,
+        namespace: 0,
+        bytes: 200,
+        attachments: 0,
+        count,
+        receipt: 0,
+    }
+}
+
+fn request(to: usize, handler: Handler, count: usize) -> Work {
+    Work::Request {
+        to,
+        namespace: 1,
+        handler,
+        bytes: 200,
+        attachments: 0,
+        count,
+        deadline: None,
+    }
+}
+
+/// Events, requests and attachments in every direction between two members and the hub.
+fn busy(seed: u64) -> Plan {
+    Plan::star(seed, 2, Reach::Local)
+        .work(50, 1, send(2, 3))
+        .work(50, 2, request(1, Handler::Echo, 2))
+        .work(50, 0, send(1, 1))
+        .work(51, 1, request(2, Handler::AskBack, 1))
+        .work(51, 2, send(0, 2))
+}
+
+/// Kills the slot after each of its outputs in turn, and starts a process there again.
+fn crash_at_every_step(slot: usize) {
+    let outputs = run(&busy(1)).outputs[&slot];
+    assert!(outputs > 20, "too little happens: {outputs}");
+    let mut unknown = 0;
+    for after in 0..outputs {
+        let plan = busy(1)
+            .fault(0, Fault::KillAfter(slot, after, slot, 100 * MILLI))
+            .work(10_000, 1, send(2, 2))
+            .work(10_000, 2, request(1, Handler::Echo, 2))
+            .work(10_000, 0, plain(slot, 1));
+        let report = run(&plan);
+        assert_eq!(times(&report, "died_within_a_turn"), 1, "after {after}");
+        unknown += times(&report, "outcome_unknown") + times(&report, "fate_unconfirmed");
+    }
+    assert!(unknown > 0, "no crash ever left anything open");
+}
+
+#[test]
+fn a_member_may_crash_at_every_step_and_nothing_is_lost_doubled_or_lied_about() {
+    crash_at_every_step(2);
+}
+
+#[test]
+fn the_hub_may_crash_at_every_step_and_nothing_is_lost_doubled_or_lied_about() {
+    crash_at_every_step(0);
+}
+
+#[test]
+fn every_message_between_living_members_survives_the_hub_exactly_once() {
+    for gap in [0, 1, 40, 400, 1_500] {
+        let mut plan = Plan::star(2, 3, Reach::Local);
+        let spare = plan.nodes.len();
+        plan.nodes.push(plan.nodes[0].clone());
+        plan.nodes[spare].runs = false;
+        for from in 1..4 {
+            for to in 1..4 {
+                plan = plan.work(100, from, plain(to, 200));
+                plan = plan.work(100, from, request(to, Handler::Late, 20));
+            }
+        }
+        let plan = plan
+            .fault(100, Fault::KillAfter(0, 4, spare, gap * MILLI))
+            // The faults of a plan end with its last step.
+            .work(10_000, 1, Work::Cancel);
+        let report = run(&plan);
+        assert_eq!(times(&report, "died_within_a_turn"), 1, "gap {gap}");
+        assert_eq!(report.delivered, 9 * 220, "gap {gap}");
+        assert_eq!(times(&report, "outcome_reply"), 9 * 20, "gap {gap}");
+    }
+}
+
+#[test]
+fn a_restarted_receiver_gets_only_what_was_never_handed_to_its_predecessor() {
+    let plan = Plan::star(3, 2, Reach::Local)
+        .work(100, 1, plain(2, 500))
+        .fault(100, Fault::KillAfter(2, 6, 2, SECOND))
+        .work(1_500, 1, plain(2, 5));
+    let report = run(&plan);
+    assert!(report.delivered >= 5);
+    assert_eq!(times(&report, "killed"), 1);
+}
+
+#[test]
+fn a_cut_network_link_comes_back_and_delivers_everything_once() {
+    let mut plan = Plan::star(4, 2, Reach::Network);
+    for node in &mut plan.nodes {
+        node.shape.delay = 2_000_000;
+        node.shape.pieces = 4;
+    }
+    for round in 0..40 {
+        plan = plan
+            .work(100 + round * 10, 1, plain(2, 10))
+            .work(100 + round * 10, 2, request(1, Handler::Echo, 2))
+            .fault(103 + round * 10, Fault::Cut(1 + (round % 2) as usize));
+    }
+    let report = run(&plan);
+    assert_eq!(report.delivered, 40 * 12);
+    assert_eq!(times(&report, "outcome_reply"), 80, "{:?}", report.marks);
+    assert!(times(&report, "reset_read") > 10, "{:?}", report.marks);
+}
+
+#[test]
+fn a_network_peer_that_comes_back_within_the_grace_is_not_declared_dead() {
+    let plan = Plan::star(5, 2, Reach::Network)
+        .fault(100, Fault::Unreachable(1, 2 * SECOND))
+        .fault(100, Fault::Cut(1))
+        .work(200, 2, plain(1, 10))
+        .work(300, 1, plain(2, 10));
+    let report = run(&plan);
+    assert_eq!(report.delivered, 20);
+    assert_eq!(times(&report, "fate_unconfirmed"), 0);
+}
+
+#[test]
+fn a_network_peer_that_stays_away_is_declared_dead_and_its_senders_are_told() {
+    let plan = Plan::star(6, 2, Reach::Network)
+        .work(100, 2, request(1, Handler::Mute, 1))
+        .fault(200, Fault::Unreachable(1, 30 * SECOND))
+        .fault(200, Fault::Cut(1))
+        .work(60_000, 2, Work::Cancel);
+    let report = run(&plan);
+    assert_eq!(times(&report, "outcome_unknown"), 1);
+}
+
+#[test]
+fn a_stopped_local_process_is_never_declared_dead() {
+    for slot in [0, 1] {
+        let plan = Plan::star(7, 2, Reach::Local)
+            .fault(100, Fault::Pause(slot, 3_600 * SECOND))
+            .work(200, 2, plain(1, 50))
+            .work(3_700_000, 1, plain(2, 50));
+        let report = run(&plan);
+        assert_eq!(report.delivered, 100);
+        assert_eq!(times(&report, "fate_unconfirmed"), 0);
+    }
+}
+
+#[test]
+fn the_requests_of_a_dead_peer_end_at_once_and_not_at_their_deadlines() {
+    let mut plan = Plan::star(8, 2, Reach::Local)
+        .work(100, 1, request(2, Handler::Mute, 10))
+        .fault(200, Fault::Kill(2));
+    plan.settle = Duration::from_secs(1);
+    let report = run(&plan);
+    assert_eq!(times(&report, "outcome_unknown"), 10);
+}
+
+#[test]
+fn strangers_that_write_garbage_disturb_nobody() {
+    let mut plan = busy(9);
+    for round in 0..30u8 {
+        let says = (0..round).map(|at| at.wrapping_mul(37) ^ round).collect();
+        plan = plan.fault(40 + u64::from(round), Fault::Stranger(says));
+    }
+    let report = run(&plan);
+    assert_eq!(times(&report, "stranger"), 30);
+    assert_eq!(times(&report, "fate_delivered"), 6);
+}
