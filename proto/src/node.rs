@@ -7,6 +7,7 @@ mod hub_side;
 mod links;
 mod loopback;
 mod outbox;
+mod rebind;
 mod receive;
 mod send;
 mod serve;

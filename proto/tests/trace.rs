@@ -11,11 +11,15 @@ use switchboard_proto::trace::{
 };
 use switchboard_proto::*;
 
+fn recorded(members: usize) -> World {
+    World::recorded(members, Style::Perfect, |_, _| ())
+}
+
 /// A hub and two members do at random what applications do.
 fn random_run(seed: u64) -> World {
     let mut dice = Dice::new(seed);
     let style = Style::Chopped(Dice::new(seed ^ 1));
-    let mut world = World::tuned(2, style, |_, config| {
+    let mut world = World::recorded(2, style, |_, config| {
         config.send_buffer = 200_000;
         config.mark_delay = Duration::from_millis(3);
     });
@@ -160,14 +164,14 @@ fn a_log_of_deep_or_huge_claims_is_refused_before_it_costs_anything() {
         assert!(matches!(Log::decode(&huge), Err(LogError::Malformed(_))));
     });
     assert!(cost.bytes_max < 2 << 20, "{} bytes", cost.bytes_max);
-    let mut bytes = World::new(0).nodes[0].log().unwrap().encode();
+    let mut bytes = recorded(0).nodes[0].log().unwrap().encode();
     bytes.push(0);
     assert_eq!(Log::decode(&bytes), Err(LogError::TrailingBytes(1)));
 }
 
 #[test]
 fn a_log_of_another_format_is_refused_by_name() {
-    let mut log = World::new(0).nodes[0].log().unwrap();
+    let mut log = recorded(0).nodes[0].log().unwrap();
     log.format = 7;
     let error = Log::decode(&log.encode()).unwrap_err();
     assert_eq!(error, LogError::Format(7));
@@ -179,7 +183,7 @@ fn a_log_of_another_format_is_refused_by_name() {
 
 #[test]
 fn polls_and_receives_in_a_row_are_one_step() {
-    let mut world = World::new(1);
+    let mut world = recorded(1);
     world.serve_all(&[], &["tell"]);
     let before = world.nodes[1].log().unwrap().steps.len();
     for _ in 0..500 {
@@ -195,7 +199,7 @@ fn polls_and_receives_in_a_row_are_one_step() {
 
 #[test]
 fn attachments_are_recorded_as_numbers_in_the_order_in_which_they_were_handed_in() {
-    let mut world = World::new(1);
+    let mut world = recorded(1);
     world.serve_all(&[], &["take"]);
     for numbers in [vec![70, 71], vec![99]] {
         let mut with = message(Target::Hub, "take", b"");

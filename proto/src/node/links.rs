@@ -30,6 +30,9 @@ const JUMP: Duration = Duration::from_secs(1);
 pub enum LinkOrigin {
     /// A listener accepted it.
     Accepted,
+    /// A child process of this one is at its other end. It attaches as what was accepted, and is
+    /// given all the time it needs to come up: whoever started it knows whether it still lives.
+    Child,
     /// This node dialled the hub.
     Dialled(DialId),
     /// It was there from the beginning: between a parent and its child.
@@ -184,9 +187,14 @@ impl<F> Node<F> {
     /// Gives the node a connection. The link begins with this node's hello.
     pub fn add_link(&mut self, now: Instant, config: LinkConfig) -> LinkId {
         self.advance(now);
+        let now = self.now;
+        let hello_deadline = match config.origin {
+            LinkOrigin::Child => Duration::MAX,
+            _ => self.config.hello_deadline,
+        };
         let life = LifeConfig {
             medium: config.medium,
-            hello_deadline: self.config.hello_deadline,
+            hello_deadline,
             lease: self.config.lease,
             keepalive: self.config.keepalive,
             frame_deadline: self.config.frame_deadline,
@@ -219,7 +227,11 @@ impl<F> Node<F> {
             hub: self.hub.is_some(),
         };
         self.control(id, Kind::HELLO, |body| hello.encode(body));
-        if !matches!(config.origin, LinkOrigin::Accepted) && self.hub.is_none() {
+        let to_hub = matches!(
+            config.origin,
+            LinkOrigin::Dialled(_) | LinkOrigin::Inherited
+        );
+        if to_hub && self.hub.is_none() {
             self.uplink_added(id, config.origin);
         }
         self.rearm(id);
@@ -241,6 +253,7 @@ impl<F> Node<F> {
         read: Read<F>,
     ) -> Result<(), UnknownLink> {
         self.advance(now);
+        let now = self.now;
         let Some(link) = self.links.get_mut(id) else {
             self.stats.attachments_dropped += read.attachments.len() as u64;
             return Err(UnknownLink);
@@ -252,7 +265,6 @@ impl<F> Node<F> {
         while open {
             match rx.next() {
                 Ok(Some(received)) => {
-                    self.stats.frames += 1;
                     self.stats.frames += 1;
                     self.on_frame(id, received);
                     open = self.is_listening(id);
@@ -314,12 +326,13 @@ impl<F> Node<F> {
         result: Written,
     ) -> Result<(), WriteError> {
         self.advance(now);
+        let now = self.now;
         let link = self.links.get_mut(id).ok_or(UnknownLink)?;
         match link.tx.written(result)? {
             Progress::Blocked => link.life.blocked(now),
             Progress::NoAttachmentRoom => {
                 link.backoff = true;
-                let until = self.now + ATTACHMENT_BACKOFF;
+                let until = now + ATTACHMENT_BACKOFF;
                 self.timers.set(Timer::Backoff(id), Some(until));
             }
             Progress::Failed => self.end_link(id, Hangup::Failed),
@@ -352,6 +365,25 @@ impl<F> Node<F> {
                 self.outputs.push_back(Output::Write(id));
             }
         }
+    }
+
+    /// Ends one link in good order: its peer is told, and who was attached over it is gone. What
+    /// the peer has not sent by now is not taken any more.
+    ///
+    /// # Errors
+    ///
+    /// The link has ended before.
+    pub fn disconnect(&mut self, now: Instant, id: LinkId) -> Result<(), UnknownLink> {
+        self.advance(now);
+        self.links.get(id).ok_or(UnknownLink)?;
+        self.close_link(id, CloseCode::Normal, "closed");
+        Ok(())
+    }
+
+    /// Who is attached over a link of this hub, by instance; nobody over one that has ended.
+    pub fn attached_over(&self, id: LinkId) -> impl Iterator<Item = InstanceId> + '_ {
+        let link = self.links.get(id).into_iter();
+        link.flat_map(|link| link.instances.iter().copied())
     }
 
     /// A connection has ended; what was read of it before has been handled.

@@ -231,6 +231,20 @@ impl<F> Node<F> {
     }
 
     fn resolve(&self, message: &Message<F>, how: How) -> Way {
+        match self.resolve_target(message, how) {
+            // Whether the next link to the hub carries attachments is not known before it is there.
+            Way::To(instance)
+                if !message.attachments.is_empty()
+                    && instance != self.me.instance
+                    && !self.is_connected() =>
+            {
+                Way::Wait
+            }
+            way => way,
+        }
+    }
+
+    fn resolve_target(&self, message: &Message<F>, how: How) -> Way {
         let known = match &message.target {
             Target::Any => return self.resolve_any(message, how),
             Target::Hub | Target::Parent => match self.hub_instance() {

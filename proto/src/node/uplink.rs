@@ -294,7 +294,10 @@ impl<F> Node<F> {
 
     pub(super) fn on_roster_change(&mut self, change: RosterChange) {
         match change {
-            RosterChange::Attached { instance, .. } => self.path_begins(instance),
+            RosterChange::Attached { instance, .. } => {
+                self.rebind_name(instance);
+                self.path_begins(instance);
+            }
             RosterChange::Detached { instance } => {
                 self.path_ends(instance);
                 if let Some(peer) = self.roster.by_instance(instance) {

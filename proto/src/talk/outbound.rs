@@ -13,6 +13,7 @@ use super::draft::{BufferPool, Draft, Logged};
 use super::send_flow::{Next, SendFlow};
 use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
+use crate::message::Target;
 use crate::wire::{Header, Kind, MarkBody, VoidBody, flags};
 
 /// How far a path is.
@@ -336,6 +337,19 @@ impl<F> Outbound<F> {
             true => GivenUp::Committed,
             false => GivenUp::Unknown,
         }
+    }
+
+    /// Messages meant for this target that are not committed, not even in part.
+    pub(crate) fn waiting_for<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> impl Iterator<Item = MessageId> + 'a {
+        self.flows.values().flat_map(move |flow| {
+            let begun = usize::from(flow.slicing.is_some());
+            let waiting = flow.queue.iter().skip(begun);
+            let waiting = waiting.filter(move |draft| draft.target.as_ref() == Some(target));
+            waiting.map(|draft| draft.id)
+        })
     }
 
     fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut BufferPool) -> GivenUp<F> {

@@ -2,6 +2,8 @@
 //! kernel makes them, with one clock.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod raw;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -91,6 +93,7 @@ impl Style {
             return len;
         };
         match dice.below(10) {
+            _ if len == 0 => 0,
             0 | 1 => 0,
             2..5 => 1 + dice.below(len.min(40)),
             _ => 1 + dice.below(len),
@@ -120,6 +123,14 @@ struct Stream {
 }
 
 impl Stream {
+    /// What a socket holds: a reader that does not read blocks the writer.
+    const CAPACITY: usize = 256 * 1024;
+
+    fn room(&self) -> usize {
+        let held = self.segments.iter().map(|(bytes, _)| bytes.len());
+        Self::CAPACITY.saturating_sub(held.sum())
+    }
+
     /// As `recvmsg` with a buffer of `len` bytes: merges plain segments, and stops after one that
     /// brought handles.
     fn read(&mut self, len: usize) -> Option<Read<Handle>> {
@@ -154,6 +165,8 @@ struct Wire {
     streams: [Stream; 2],
     /// Whether end `n` has a plan to write.
     plans: [bool; 2],
+    /// Whether end `n` was told that the socket is full.
+    full: [bool; 2],
 }
 
 /// A hub (node 0), members, and what they saw.
@@ -176,6 +189,29 @@ impl World {
 
     /// A world whose nodes have the configuration that `tune` leaves.
     pub fn tuned(members: usize, style: Style, tune: impl Fn(usize, &mut Config)) -> Self {
+        let mut world = Self::unconnected(members, style, Recording::Off, tune);
+        for member in 1..=members {
+            world.connect(member);
+        }
+        world
+    }
+
+    /// As [`World::tuned`], with nodes that write down everything.
+    pub fn recorded(members: usize, style: Style, tune: impl Fn(usize, &mut Config)) -> Self {
+        let mut world = Self::unconnected(members, style, Recording::All, tune);
+        for member in 1..=members {
+            world.connect(member);
+        }
+        world
+    }
+
+    /// A world without any connection.
+    pub fn unconnected(
+        members: usize,
+        style: Style,
+        recording: Recording,
+        tune: impl Fn(usize, &mut Config),
+    ) -> Self {
         let mut nodes = Vec::new();
         let now = Instant::from_nanos(1_000_000);
         for at in 0..=members {
@@ -190,9 +226,9 @@ impl World {
             let seeds = Seeds {
                 behaviour: [at as u8 + 1; 32],
             };
-            nodes.push(Recorder::new(config, &seeds, now, Recording::All).unwrap());
+            nodes.push(Recorder::new(config, &seeds, now, recording).unwrap());
         }
-        let mut world = Self {
+        Self {
             events: nodes.iter().map(|_| Vec::new()).collect(),
             wakes: nodes.iter().map(|_| None).collect(),
             nodes,
@@ -201,11 +237,7 @@ impl World {
             stopped: BTreeSet::new(),
             wires: Vec::new(),
             style,
-        };
-        for member in 1..=members {
-            world.connect(member);
         }
-        world
     }
 
     /// Connects a member to the hub. Returns the number of the connection.
@@ -226,6 +258,7 @@ impl World {
             ends: [Some((0, here)), Some((member, there))],
             streams: Default::default(),
             plans: [false; 2],
+            full: [false; 2],
         });
         self.wires.len() - 1
     }
@@ -243,8 +276,19 @@ impl World {
             ends: [Some((0, link)), None],
             streams: Default::default(),
             plans: [false; 2],
+            full: [false; 2],
         });
         (self.wires.len() - 1, link)
+    }
+
+    /// A link of the hub that leads nowhere: what it writes is lost.
+    pub fn forget_dangling(&mut self, link: LinkId) {
+        self.wires.push(Wire {
+            ends: [Some((0, link)), None],
+            streams: Default::default(),
+            plans: [false; 2],
+            full: [false; 2],
+        });
     }
 
     /// What the hub has written to a stranger since the last call.
@@ -392,7 +436,12 @@ impl World {
             batch.attachments(),
         );
         assert_eq!(bytes.len(), batch.len());
-        let wrote = self.style.write(bytes.len());
+        let room = self.wires[wire].streams[end].room();
+        let was_full = std::mem::replace(&mut self.wires[wire].full[end], room == 0);
+        if room == 0 && was_full {
+            return false;
+        }
+        let wrote = self.style.write(bytes.len().min(room));
         let handles = handles.to_vec();
         let now = self.now;
         if wrote == 0 {
@@ -400,6 +449,7 @@ impl World {
             self.nodes[at]
                 .handle_written(now, link, Written::Blocked)
                 .unwrap();
+            self.pump(at);
             return true;
         }
         let stream = &mut self.wires[wire].streams[end];
@@ -412,6 +462,7 @@ impl World {
         self.nodes[at]
             .handle_written(now, link, Written::Wrote(wrote))
             .unwrap();
+        self.pump(at);
         true
     }
 
@@ -427,12 +478,14 @@ impl World {
         let stream = &mut self.wires[wire].streams[1 - end];
         if let Some(read) = stream.read(len) {
             self.nodes[at].handle_read(now, link, read).unwrap();
+            self.pump(at);
             return true;
         }
         if stream.ended && !std::mem::replace(&mut stream.told, true) {
             self.nodes[at]
                 .handle_hangup(now, link, Hangup::End)
                 .unwrap();
+            self.pump(at);
             return true;
         }
         false

@@ -10,6 +10,7 @@ use switchboard_proto::{
 };
 
 use super::Engine;
+use super::actor::LinkEnd;
 use super::source::{Held, Interest, Owner, SourceId, SourceTable};
 use crate::{FileId, Kind, MAX_READ, Read, Stream, Write};
 
@@ -52,6 +53,8 @@ struct Conn {
     left: usize,
     /// The poller does not take it: it is always ready.
     never_blocks: bool,
+    /// The first bytes that came, where they are kept.
+    beginning: Option<Vec<u8>>,
 }
 
 /// What to do with a link after a read.
@@ -121,16 +124,27 @@ impl Links {
     }
 
     /// Gives up the connection; the driver takes its descriptors out before they are closed.
-    pub(super) fn close(&mut self, id: LinkId, sources: &mut SourceTable) {
+    /// Returns the first bytes that came over it, if they were to be kept.
+    pub(super) fn close(&mut self, id: LinkId, sources: &mut SourceTable) -> Vec<u8> {
         let Some(slot) = self.slots.get_mut(id.index()) else {
-            return;
+            return Vec::new();
         };
-        if let Some(conn) = slot.take_if(|conn| conn.id == id) {
-            let held = Held::Stream(Arc::new(conn.stream));
-            if let Some(write) = conn.write {
-                sources.remove(write, held.clone());
-            }
-            sources.remove(conn.read, held);
+        let Some(conn) = slot.take_if(|conn| conn.id == id) else {
+            return Vec::new();
+        };
+        let held = Held::Stream(Arc::new(conn.stream));
+        if let Some(write) = conn.write {
+            sources.remove(write, held.clone());
+        }
+        sources.remove(conn.read, held);
+        conn.beginning.unwrap_or_default()
+    }
+
+    /// Keeps the first bytes that come over this link, to show what a program says that does not
+    /// speak the protocol.
+    pub(super) fn keep_beginning(&mut self, id: LinkId) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.beginning = Some(Vec::new());
         }
     }
 
@@ -216,6 +230,7 @@ impl Engine {
             ending: None,
             left: 0,
             never_blocks: false,
+            beginning: None,
         });
         id
     }
@@ -309,6 +324,11 @@ impl Engine {
                     Read::End { reset: true } => return conn.ended(Hangup::Reset),
                     Read::Failed(_) => return conn.ended(Hangup::Failed),
                 };
+            if let Some(beginning) = &mut conn.beginning {
+                let room = LinkEnd::FIRST_BYTES - beginning.len();
+                let end = self.buffer.len().min(room);
+                beginning.extend_from_slice(&self.buffer[..end]);
+            }
             let last = drained && !conn.to_end && conn.ending.is_none();
             if let Some(cause) = conn.ending {
                 conn.left = conn.left.saturating_sub(bytes);

@@ -17,6 +17,7 @@
 )]
 
 mod accept;
+mod actor;
 mod dial;
 mod fault;
 mod links;
@@ -29,11 +30,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use switchboard_proto::{
     Config, Event, Hangup, Instant, LinkId, Message, MessageId, Node, Output, RequestId,
-    RequestOptions, Seeds as NodeSeeds, SendError, SendOptions, SendRefusal,
+    RequestOptions, Role, Seeds as NodeSeeds, SendError, SendOptions, SendRefusal,
 };
 
 use crate::{Address, Clock, ListenError, Seeds, Stream, is_own_descriptor};
 use accept::Acceptor;
+use actor::Actors;
+pub use actor::{Actor, Adopt, LinkEnd, Next, NotTheHub, Stage};
 use dial::Dialler;
 use fault::Faults;
 pub use fault::{EngineError, EngineFault, EngineStats};
@@ -73,6 +76,9 @@ pub struct Engine {
     links: Links,
     acceptor: Acceptor,
     dialler: Dialler,
+    actors: Actors,
+    /// Whether children can attach to this node.
+    is_hub: bool,
     events: VecDeque<Event<OwnedFd>>,
     faults: Faults,
     stats: EngineStats,
@@ -96,12 +102,14 @@ impl Engine {
             behaviour: seeds.behaviour,
         };
         Ok(Self {
+            is_hub: config.role == Role::Hub,
             node: Node::new(config, &seeds, now)?,
             clock,
             sources: SourceTable::default(),
             links: Links::default(),
             acceptor: Acceptor::default(),
             dialler: Dialler::default(),
+            actors: Actors::default(),
             events: VecDeque::new(),
             faults: Faults::default(),
             stats: EngineStats::default(),
@@ -139,7 +147,7 @@ impl Engine {
     /// Takes over a connection that is there already, such as one to a child process.
     pub fn adopt(&mut self, stream: Stream, side: Side) -> LinkId {
         let origin = match side {
-            Side::Child => switchboard_proto::LinkOrigin::Accepted,
+            Side::Child => switchboard_proto::LinkOrigin::Child,
             Side::Parent => switchboard_proto::LinkOrigin::Inherited,
         };
         let link = self.add_stream(stream, origin);
@@ -177,6 +185,7 @@ impl Engine {
             Some(Owner::PipeWrite(link)) => self.links.ready(link, false, readable || writable),
             Some(Owner::Listener(at)) => self.acceptor.ready(at),
             Some(Owner::Dial) => self.dialler.ready(&mut self.sources),
+            Some(Owner::Actor(key)) => self.actors.ready(key),
             None => {}
         }
     }
@@ -207,6 +216,7 @@ impl Engine {
                 self.acceptor.failed(at, error, sources, &mut self.faults);
             }
             Some(Owner::Dial) => self.dialler.ready(&mut self.sources),
+            Some(Owner::Actor(key)) => self.actors.unpolled(key),
             None => {}
         }
     }
@@ -224,6 +234,7 @@ impl Engine {
         self.retry_writes();
         self.read_ready();
         self.flush();
+        self.run_actors();
         let now = self.now();
         if self.wake.is_some_and(|at| at <= now) {
             self.node.handle_timeout(now);
@@ -240,9 +251,15 @@ impl Engine {
     pub fn flush(&mut self) {
         loop {
             match self.node.poll() {
-                Output::Event(event) => self.events.push_back(event),
+                Output::Event(event) => {
+                    self.actors.hear(&event);
+                    self.events.push_back(event);
+                }
                 Output::Write(link) => self.write_link(link),
-                Output::Close(link) => self.links.close(link, &mut self.sources),
+                Output::Close(link) => {
+                    let first_bytes = self.links.close(link, &mut self.sources);
+                    self.actors.link_ended(link, first_bytes);
+                }
                 Output::Dial(dial) => self.begin_dial(dial),
                 Output::Idle(wake) => {
                     self.wake = wake.map(|wake| wake.at);
@@ -340,6 +357,7 @@ impl Engine {
             Owner::PipeWrite(link) => self.links.stream(link)?.write_fd(),
             Owner::Listener(at) => self.acceptor.descriptor(at),
             Owner::Dial => self.dialler.descriptor(),
+            Owner::Actor(key) => self.actors.descriptor(key, source),
         }
     }
 
@@ -350,7 +368,10 @@ impl Engine {
 
     /// Whether something can go on without waiting.
     pub fn has_more(&self) -> bool {
-        self.links.has_ready() || self.acceptor.has_ready() || self.dialler.has_more()
+        self.links.has_ready()
+            || self.acceptor.has_ready()
+            || self.dialler.has_more()
+            || self.actors.has_ready()
     }
 
     /// When the next turn is due, even if nothing becomes ready. An operation can make it earlier:
@@ -360,6 +381,7 @@ impl Engine {
             self.wake,
             self.acceptor.resumes_at(),
             self.dialler.ends_at(),
+            self.actors.next_due(),
         ];
         all.into_iter().flatten().min()
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use slab::Slab;
 use switchboard_proto::LinkId;
 
+use super::actor::Watched;
 use crate::{Listener, Stream};
 
 /// One descriptor in the poller. A small number, used again for another one after the driver was
@@ -95,6 +96,8 @@ pub(super) enum Owner {
     PipeWrite(LinkId),
     Listener(usize),
     Dial,
+    /// A descriptor of the actor with this number.
+    Actor(usize),
 }
 
 /// What keeps the descriptor of a removed source open.
@@ -103,6 +106,7 @@ pub(super) enum Owner {
 pub(super) enum Held {
     Stream(Arc<Stream>),
     Listener(Arc<Listener>),
+    Watched(Watched),
     /// Its owner holds it for longer than the source.
     Elsewhere,
 }

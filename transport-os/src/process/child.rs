@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
@@ -84,6 +85,15 @@ impl Child {
     /// taken or is not [`Stderr::Piped`](super::Stderr::Piped).
     pub fn take_stderr(&mut self) -> Option<OwnedFd> {
         self.stderr.take()
+    }
+
+    /// What [`AsFd`] lends, to keep: for a poller that may hold it longer than this handle lives.
+    pub fn exit_descriptor(&self) -> Arc<OwnedFd> {
+        // The watch is taken by `drop` alone.
+        self.watch
+            .as_ref()
+            .expect("a child has its watch until it is dropped")
+            .descriptor()
     }
 
     /// Changes what happens when this handle is dropped while the child runs.

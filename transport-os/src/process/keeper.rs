@@ -43,11 +43,11 @@ struct Shared {
     process: u32,
 }
 
+/// Who is told how a start went.
+type Done = Box<dyn FnOnce(Result<Child, SpawnError>) + Send>;
+
 enum Job {
-    Spawn {
-        spec: Box<SpawnSpec>,
-        reply: mpsc::SyncSender<Result<Child, SpawnError>>,
-    },
+    Spawn { spec: Box<SpawnSpec>, done: Done },
     Adopt(Leftover),
 }
 
@@ -57,14 +57,22 @@ static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
 /// copy the mutex while another thread holds it, and it would never be released in the copy.
 static KEEPER_PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Starts a child from the keeper's thread.
-pub(super) fn spawn(spec: &SpawnSpec) -> Result<Child, SpawnError> {
+/// Starts a child from the keeper's thread, and tells `done` from there.
+pub(super) fn spawn_then(spec: &SpawnSpec, done: Done) -> Result<(), SpawnError> {
     let keeper = Keeper::get()?;
-    let (reply, answer) = mpsc::sync_channel(1);
     keeper.shared.push(Job::Spawn {
         spec: Box::new(spec.clone()),
-        reply,
+        done,
     });
+    Ok(())
+}
+
+/// Starts a child from the keeper's thread, and waits for it.
+pub(super) fn spawn(spec: &SpawnSpec) -> Result<Child, SpawnError> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    // Nobody there to take it: then the child is dropped like any other.
+    let done = move |result| drop(reply.send(result));
+    spawn_then(spec, Box::new(done))?;
     answer.recv().unwrap_or_else(|_| {
         Err(SpawnError::Resources(io::Error::other(
             "starting the child panicked",
@@ -126,14 +134,12 @@ impl Keeper {
             drain(waker);
             while let Some(job) = self.shared.pop() {
                 match job {
-                    Job::Spawn { spec, reply } => {
+                    Job::Spawn { spec, done } => {
                         // A panic must not end this thread: every child would be killed with it.
-                        let launched =
-                            catch_unwind(AssertUnwindSafe(|| launch::launch(&spec, self)));
-                        if let Ok(result) = launched {
-                            // Nobody there to take it: then the child is dropped like any other.
-                            let _ = reply.send(result);
-                        }
+                        let _ = catch_unwind(AssertUnwindSafe(|| {
+                            let launched = launch::launch(&spec, self);
+                            done(launched);
+                        }));
                     }
                     Job::Adopt(leftover) => leftovers.push(leftover),
                 }

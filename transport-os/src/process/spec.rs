@@ -207,6 +207,19 @@ impl SpawnSpec {
     pub fn spawn(&self) -> Result<Child, SpawnError> {
         keeper::spawn(self)
     }
+
+    /// Starts the child as [`spawn`](Self::spawn), without blocking the caller: `done` is called
+    /// with the result, on the thread that starts children, which it must not keep from its work.
+    ///
+    /// # Errors
+    ///
+    /// That thread cannot be reached; `done` is dropped. Everything else is told to `done`.
+    pub fn spawn_then(
+        &self,
+        done: impl FnOnce(Result<Child, SpawnError>) + Send + 'static,
+    ) -> Result<(), SpawnError> {
+        keeper::spawn_then(self, Box::new(done))
+    }
 }
 
 /// Leaves out the values of the environment, where secrets are kept.

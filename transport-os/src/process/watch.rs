@@ -1,7 +1,8 @@
 //! A descriptor that becomes readable when a child ends.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -19,9 +20,9 @@ pub(super) struct Watch {
 enum Means {
     /// The kernel's own: readable from the child's exit on, and never means another process.
     #[cfg(target_os = "linux")]
-    PidFd(std::os::fd::OwnedFd),
+    PidFd(Arc<OwnedFd>),
     /// A thread that waits for the exit without reaping, and then closes the other end of this pipe.
-    Thread(io::PipeReader),
+    Thread(Arc<OwnedFd>),
 }
 
 /// What a child is doing, without reaping it.
@@ -39,7 +40,7 @@ impl Watch {
         if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
             return Ok(Self {
                 pid,
-                means: Means::PidFd(fd),
+                means: Means::PidFd(Arc::new(fd)),
             });
         }
         // Older kernels have no pidfd, and some sandboxes forbid it.
@@ -61,8 +62,17 @@ impl Watch {
             })?;
         Ok(Self {
             pid,
-            means: Means::Thread(read),
+            means: Means::Thread(Arc::new(read.into())),
         })
+    }
+
+    /// What becomes readable, for a poller that may hold it longer than this value lives.
+    pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
+        match &self.means {
+            #[cfg(target_os = "linux")]
+            Means::PidFd(fd) => Arc::clone(fd),
+            Means::Thread(read) => Arc::clone(read),
+        }
     }
 
     pub(super) fn condition(&self) -> Condition {

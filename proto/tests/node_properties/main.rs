@@ -1,0 +1,14 @@
+//! What holds of a whole node whatever is done to it: by its driver, by its application, and by
+//! peers that break the rules.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+//mod conversations;
+//mod framing;
+mod handles;
+//mod queues;
+//mod requests;
+//mod streams;
+mod time;
+mod violations;
