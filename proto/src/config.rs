@@ -55,7 +55,7 @@ pub struct Config {
     pub send_messages: u64,
     /// Bytes that may wait for all receivers together. Default 64 MiB.
     pub send_buffer_total: u64,
-    /// Requests of this node to one peer without an outcome. Default 1,024.
+    /// Requests of this node to one peer without an outcome. Default 1,024; at most 1,500.
     pub pending_requests: usize,
     /// Attachments of one message. Default 16; the kernel passes at most 253 with one write.
     pub attachments: u8,
@@ -140,7 +140,7 @@ pub struct ConfigError {
 impl Config {
     /// Checks what would make the protocol stand still.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(&'static str, u64, bool, &'static str); 7] = [
+        let rules: [(&'static str, u64, bool, &'static str); 8] = [
             (
                 "receive_budget",
                 self.receive_budget,
@@ -170,6 +170,12 @@ impl Config {
                 self.message_cap,
                 u32::try_from(self.message_cap).is_ok(),
                 "below 4 GiB",
+            ),
+            (
+                "pending_requests",
+                self.pending_requests as u64,
+                self.pending_requests <= 1500,
+                "at most 1,500: a mark names the flow of each reply, in one frame",
             ),
             (
                 "attachments",

@@ -156,7 +156,7 @@ impl<F> Node<F> {
         };
         let books = Books {
             ledger: Ledger::new(config.receive_budget, config.flow_floor),
-            rooms: Rooms::new(config.reassembly_cap),
+            rooms: Rooms::for_payloads(config.reassembly_cap),
         };
         let mut node = Self {
             now,
@@ -216,6 +216,7 @@ impl<F> Node<F> {
             if let Some(output) = self.outputs.pop_front() {
                 return output;
             }
+            self.tell_relieved();
             if self.outbox.must_retry() {
                 self.retry_parked();
                 continue;

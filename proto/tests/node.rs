@@ -436,3 +436,49 @@ fn an_event_to_all_and_oneself_that_had_to_wait_still_comes_to_oneself() {
     assert!(world.nodes[1].recv(now, NamespaceId(0)).is_some());
     assert!(world.nodes[0].recv(now, NamespaceId(0)).is_some());
 }
+
+#[test]
+fn who_was_refused_because_all_buffers_were_full_is_told_when_half_is_free() {
+    let mut config = Config::default();
+    config.send_buffer_total = 64 << 10;
+    let seeds = Seeds { behaviour: [9; 32] };
+    let mut node: Node<u32> = Node::new(config, &seeds, ORIGIN).unwrap();
+    node.open(ORIGIN, "_").unwrap();
+    let large = vec![0; 30_000];
+    let mut sent = Vec::new();
+    for at in [1, 1] {
+        let message = message(named(at), "x", &large);
+        sent.push(node.send(ORIGIN, message, SendOptions::default()).unwrap());
+    }
+    // Nothing is buffered for this one, which is refused for the sake of the others.
+    let error = node
+        .send(
+            ORIGIN,
+            message(named(2), "x", &large),
+            SendOptions::default(),
+        )
+        .unwrap_err();
+    assert!(matches!(
+        error.reason,
+        SendRefusal::Full {
+            limit: "send_buffer_total",
+            ..
+        }
+    ));
+    let told = |node: &mut Node<u32>| {
+        let mut told = Vec::new();
+        loop {
+            match node.poll() {
+                Output::Event(Event::Sendable(target)) => told.push(target),
+                Output::Idle(_) => return told,
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(told(&mut node), []);
+    assert!(node.recall(ORIGIN, sent[0]));
+    assert_eq!(told(&mut node), [named(2)]);
+    node.send(ORIGIN, error.message, SendOptions::default())
+        .unwrap();
+    assert_eq!(told(&mut node), []);
+}

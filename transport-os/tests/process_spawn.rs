@@ -34,6 +34,11 @@ fn play(role: &str) {
         "forks" => forks(),
         "relay with 3 in use" => relay(halves(parent_channel().unwrap())),
         "relay with 3 free" => relay(moved_up(parent_channel().unwrap())),
+        "relay with 3 claimed" => {
+            let ends = moved_up(parent_channel().unwrap());
+            claim_three();
+            relay(ends);
+        }
         "relay with 0 and 3 free" => {
             let end = parent_channel().unwrap();
             // So that what the first start opens for good does not take the free numbers.
@@ -145,6 +150,21 @@ fn moved_up(end: ChannelEnd) -> (File, File) {
     assert_eq!(fd.as_raw_fd(), 3);
     let up = || rustix::io::fcntl_dupfd_cloexec(fd, 100).unwrap().into();
     (up(), up())
+}
+
+/// Lets a thread wait in a call for which the kernel has taken number 3 already.
+fn claim_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    let up = rustix::io::fcntl_dupfd_cloexec(&listener, 100).unwrap();
+    drop((listener, folder));
+    let listener = std::os::unix::net::UnixListener::from(up);
+    std::thread::spawn(move || listener.accept());
+    process_support::eventually("number 3 is claimed", || {
+        let lowest = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3).unwrap();
+        let is_open = std::path::Path::new("/proc/self/fd/3").exists();
+        lowest.as_raw_fd() != 3 && !is_open
+    });
 }
 
 fn channels() -> [Channel; 2] {
@@ -304,6 +324,7 @@ fn descriptor_three_of_the_parent_may_be_in_use_or_free() {
         "relay with 3 in use",
         "relay with 3 free",
         "relay with 0 and 3 free",
+        "relay with 3 claimed",
     ] {
         let mut middle = role(relay).stderr(Stderr::Inherit).spawn().unwrap();
         let (mut read, mut write) = halves(middle.take_channel().unwrap());

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::outbox::Parked;
 use super::{Node, Timer};
 use crate::group::Roster;
-use crate::id::{InstanceId, LinkId, MessageId, RequestId};
+use crate::id::{InstanceId, LinkId, MessageId, PeerName, RequestId};
 use crate::message::{Fate, Outcome, Target, UnknownCause};
 use crate::output::Event;
 use crate::talk::{Leftover, Place, Talk};
@@ -116,6 +116,21 @@ impl<F> Node<F> {
         self.me.counter = 0;
         self.roster = Roster::new();
         self.uplink.begin_anew();
+    }
+
+    /// Says that nobody will come by this name: what waits for it in this node is refused as
+    /// `PeerGone`, unless somebody has it who lives. What is sent to it later waits again.
+    pub fn refuse_waiting(&mut self, now: Instant, name: &PeerName) {
+        self.advance(now);
+        if self.roster.by_name(name).is_some() {
+            return;
+        }
+        let target = Target::Named(name.clone());
+        while let Some(parked) = self.outbox.pop(&target) {
+            let Parked { id, message, how } = parked;
+            self.end_uncommitted(id, message, how, Refusal::PeerGone);
+        }
+        self.outbox.retry_soon();
     }
 
     /// Accepts nothing more, and reports `Event::Drained` when everything accepted was taken by its

@@ -1,6 +1,6 @@
 //! What waits for a receiver that is not there yet, and what all receivers together may hold up.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::id::{InstanceId, MessageId};
@@ -14,6 +14,9 @@ pub(super) struct Outbox<F> {
     total: u64,
     /// Whether something changed that parked messages wait for.
     retry: bool,
+    /// Targets that were refused for the sake of all buffers together: no relief of their own would
+    /// be told to them.
+    short: BTreeSet<Target>,
     /// Flows whose senders stay without the credit that they need, in the order of asking.
     pub(super) starving: VecDeque<(InstanceId, u32)>,
 }
@@ -50,6 +53,7 @@ impl<F> Outbox<F> {
             parked: BTreeMap::new(),
             total: 0,
             retry: false,
+            short: BTreeSet::new(),
             starving: VecDeque::new(),
         }
     }
@@ -99,6 +103,21 @@ impl<F> Outbox<F> {
             false => parking.queue.push_back(parked),
         }
         self.retry = true;
+    }
+
+    /// Remembers a target that was refused because all buffers together are full.
+    pub(super) fn refuse_total(&mut self, target: &Target) {
+        if !self.short.contains(target) {
+            self.short.insert(target.clone());
+        }
+    }
+
+    /// The targets that [`Outbox::refuse_total`] remembers, once no more than `half` is buffered.
+    pub(super) fn relieved(&mut self, half: u64) -> BTreeSet<Target> {
+        match self.short.is_empty() || self.total > half {
+            true => BTreeSet::new(),
+            false => core::mem::take(&mut self.short),
+        }
     }
 
     pub(super) fn refuse_full(&mut self, target: &Target) {

@@ -248,17 +248,26 @@ impl<F> Node<F> {
         lost: bool,
     ) -> Result<(), Fault> {
         let header = frame.header;
-        let slice = SliceBody::decode(frame.body(), header.flags & flags::FIRST != 0)?;
+        let carried = attachments.len() as u64;
+        let slice = SliceBody::decode(frame.body(), header.flags & flags::FIRST != 0);
+        let slice = slice.inspect_err(|_| self.stats.attachments_dropped += carried)?;
         let Self { talks, books, .. } = self;
         let Some(talk) = talks.get_mut(header.source) else {
+            self.stats.attachments_dropped += carried;
             return Ok(());
         };
         let whole = talk
             .inb
-            .slice(&header, len, &slice, attachments, lost, books)?;
-        let Some(whole) = whole else {
+            .slice(&header, len, &slice, attachments, lost, books);
+        if whole.is_err() || slice.first.is_none() {
+            // Only the first slice hands them on.
+            self.stats.attachments_dropped += carried;
+        }
+        let Some(whole) = whole? else {
             return Ok(());
         };
+        // The wish for the next large message may have come before the end of this one.
+        self.serve_starving();
         self.on_assembled(&header, whole)
     }
 
@@ -274,18 +283,29 @@ impl<F> Node<F> {
         let body = whole.body;
         match Kind(whole.kind) {
             Kind::EVENT => {
-                let event = EventBody::decode(&body)?;
+                let Ok(event) = EventBody::decode(&body) else {
+                    return self.spoil(content);
+                };
                 let payload = body.slice(body.len() - event.payload.len()..);
                 self.event_arrived(content, &event, payload.into())
             }
             Kind::REQUEST => {
-                let request = RequestBody::decode(&body)?;
+                let Ok(request) = RequestBody::decode(&body) else {
+                    return self.spoil(content);
+                };
                 let payload = body.slice(body.len() - request.payload.len()..);
                 self.request_arrived(content, &request, payload.into())
             }
             kind @ (Kind::REPLY | Kind::FAILED) => self.on_answer(kind, header.flow, content, body),
-            _ => Err(Fault("this kind does not travel in slices")),
+            _ => self.spoil(content),
         }
+    }
+
+    /// A message whose body makes no sense: what it held is free again.
+    fn spoil(&mut self, content: Content<F>) -> Result<(), Fault> {
+        self.stats.attachments_dropped += content.attachments.len() as u64;
+        self.taken(content.from, content.place);
+        Err(Fault("a frame's body is not what its kind says"))
     }
 
     fn on_void(&mut self, header: &Header, body: &[u8]) -> Result<(), Fault> {
@@ -300,13 +320,17 @@ impl<F> Node<F> {
     }
 
     fn on_event(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
-        let event = EventBody::decode(frame.body())?;
+        let Ok(event) = EventBody::decode(frame.body()) else {
+            return self.spoil(content);
+        };
         let payload = self.payload(frame, event.payload.len());
         self.event_arrived(content, &event, payload)
     }
 
     fn on_request(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
-        let request = RequestBody::decode(frame.body())?;
+        let Ok(request) = RequestBody::decode(frame.body()) else {
+            return self.spoil(content);
+        };
         let payload = self.payload(frame, request.payload.len());
         self.request_arrived(content, &request, payload)
     }
@@ -387,11 +411,14 @@ impl<F> Node<F> {
         body: bytes::Bytes,
     ) -> Result<(), Fault> {
         if flow <= MAX_FLOW {
+            self.stats.attachments_dropped += content.attachments.len() as u64;
             return Err(Fault("an answer must use the flow of its request"));
         }
         let (request, outcome) = match kind {
             Kind::REPLY => {
-                let reply = ReplyBody::decode(&body)?;
+                let Ok(reply) = ReplyBody::decode(&body) else {
+                    return self.spoil(content);
+                };
                 let payload = body.slice(body.len() - reply.payload.len()..);
                 let outcome = Outcome::Reply {
                     codec: reply.codec,
@@ -401,7 +428,10 @@ impl<F> Node<F> {
                 (reply.request, outcome)
             }
             _ => {
-                let failed = FailedBody::decode(&body)?;
+                let Ok(failed) = FailedBody::decode(&body) else {
+                    return self.spoil(content);
+                };
+                self.stats.attachments_dropped += content.attachments.len() as u64;
                 let outcome = Outcome::Failed(Failure {
                     code: failed.code,
                     message: failed.message.into(),

@@ -75,6 +75,9 @@ impl Requests {
     }
 }
 
+/// The limit that all receivers share.
+const TOTAL: &str = "send_buffer_total";
+
 /// Where a message can go now.
 enum Way {
     To(InstanceId),
@@ -333,6 +336,10 @@ impl<F> Node<F> {
         });
         match full {
             None => Ok(()),
+            Some(full) if is_total(&full) => {
+                self.outbox.refuse_total(&message.target);
+                Err(full)
+            }
             Some(full) => {
                 let target = message.target.clone();
                 let talk = self.talk(instance);
@@ -348,6 +355,10 @@ impl<F> Node<F> {
         let (bytes, messages) = self.outbox.waiting(&message.target);
         match self.fullness(bytes, messages, size_of(message)) {
             None => Ok(()),
+            Some(full) if is_total(&full) => {
+                self.outbox.refuse_total(&message.target);
+                Err(full)
+            }
             Some(full) => {
                 self.outbox.refuse_full(&message.target);
                 Err(full)
@@ -360,11 +371,7 @@ impl<F> Node<F> {
         let rules = [
             (bytes + size, "send_buffer", config.send_buffer),
             (messages + 1, "send_messages", config.send_messages),
-            (
-                self.outbox.total() + size,
-                "send_buffer_total",
-                config.send_buffer_total,
-            ),
+            (self.outbox.total() + size, TOTAL, config.send_buffer_total),
         ];
         let broken = rules.into_iter().find(|(would, _, most)| would > most)?;
         // One message is always let through, or a small buffer could never carry a large one.
@@ -740,7 +747,12 @@ impl<F> Node<F> {
         let asked = self.requests.pending.get(&request.0);
         match asked.is_none_or(|pending| pending.to == Some(from)) {
             true => self.finish(request, outcome),
-            false => self.breach(from, "it answered a request that was made of another"),
+            false => {
+                if let Outcome::Reply { attachments, .. } = outcome {
+                    self.stats.attachments_dropped += attachments.len() as u64;
+                }
+                self.breach(from, "it answered a request that was made of another");
+            }
         }
     }
 
@@ -853,6 +865,14 @@ impl<F> Node<F> {
         Some(result)
     }
 
+    /// Tells those that were refused for the sake of all when half of that is free.
+    pub(super) fn tell_relieved(&mut self) {
+        let half = self.config.send_buffer_total / 2;
+        for target in self.outbox.relieved(half) {
+            self.emit(Event::Sendable(target));
+        }
+    }
+
     /// Tells those that were refused when half of the buffer is free.
     pub(super) fn tell_sendable(&mut self, instance: InstanceId) {
         let half = (self.config.send_buffer / 2, self.config.send_messages / 2);
@@ -872,6 +892,11 @@ impl<F> Node<F> {
         }
         self.outbox.retry_soon();
     }
+}
+
+/// Whether it was refused for the sake of all receivers together.
+fn is_total(full: &SendRefusal) -> bool {
+    matches!(full, SendRefusal::Full { limit, .. } if *limit == TOTAL)
 }
 
 fn is_for_many(target: &Target) -> bool {

@@ -91,7 +91,6 @@ impl<F> Node<F> {
         self.advance(now);
         loop {
             let item = self.inbox.next(namespace)?;
-            self.taken(item.from, item.place);
             if let ItemKind::Request {
                 deadline: Some(deadline),
                 ..
@@ -102,6 +101,7 @@ impl<F> Node<F> {
                 self.refuse_items([(item, Refusal::Expired)]);
                 continue;
             }
+            self.taken(item.from, item.place);
             return Some(self.deliver(namespace, item));
         }
     }

@@ -1,6 +1,7 @@
 //! The receiving half of a conversation: which frame is next, what is held, and what goes back.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,10 @@ use crate::id::InstanceId;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
 use crate::wire::{BlockedBody, Header, MarkBody, SliceBody, flags};
+
+/// How many flows a sender may open: as many namespaces and streams as a peer may have. Every one
+/// takes memory here for the life of the conversation, used or not.
+const MOST_FLOWS: usize = 1024 + 64;
 
 /// What a sequence number says about its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub(crate) struct Inbound<F> {
     /// The number that is accepted next.
     next: u64,
     flows: BTreeMap<u32, RecvFlow<F>>,
+    /// How many of them the sender has opened: all but replies.
+    chosen: usize,
     first_contact: FirstContact,
     /// The first window of a flow; it doubles when its sender is blocked.
     window: u64,
@@ -91,6 +98,7 @@ impl<F> Inbound<F> {
             source,
             next: 1,
             flows: BTreeMap::new(),
+            chosen: 0,
             first_contact,
             window,
             unmarked: 0,
@@ -132,7 +140,7 @@ impl<F> Inbound<F> {
         let cost = cost(len);
         let first_contact = self.first_contact_of(header, cost)?;
         let index = self
-            .flow(header.flow)
+            .flow(header.flow)?
             .admit(cost, first_contact)
             .map_err(|_| Breach::Overrun)?;
         self.renew(header.flow, books);
@@ -165,13 +173,21 @@ impl<F> Inbound<F> {
         lost: bool,
         books: &mut Books,
     ) -> Result<Option<Assembled<F>>, Breach> {
-        let flow = self.flow(header.flow);
+        let flow = self.flow(header.flow)?;
         flow.admit_slice(cost(len), &mut books.ledger)
             .map_err(|_| Breach::Overrun)?;
-        if let Some(head) = slice.first {
-            if flow.assembly.is_some() || flow.room_size == 0 || head.total > flow.room_size {
-                return Err(Breach::BadSlice);
+        let left = match (&slice.first, &flow.assembly) {
+            (Some(head), None) if flow.room_size > 0 && head.total <= flow.room_size => {
+                head.total as usize
             }
+            (None, Some(assembly)) => assembly.left(),
+            _ => return Err(Breach::BadSlice),
+        };
+        let last = header.flags & flags::LAST != 0;
+        if slice.bytes.len() > left || last != (slice.bytes.len() == left) {
+            return Err(Breach::BadSlice);
+        }
+        if let Some(head) = slice.first {
             // The whole size was reserved before, so it may be allocated at once.
             flow.assembly = Some(Assembly {
                 bytes: BytesMut::with_capacity(head.total as usize),
@@ -180,16 +196,13 @@ impl<F> Inbound<F> {
                 lost,
             });
         }
-        let Some(assembly) = &mut flow.assembly else {
-            return Err(Breach::BadSlice);
-        };
-        let left = assembly.head.total as usize - assembly.bytes.len();
-        let last = header.flags & flags::LAST != 0;
-        if slice.bytes.len() > left || last != (slice.bytes.len() == left) {
-            return Err(Breach::BadSlice);
+        if let Some(assembly) = &mut flow.assembly {
+            assembly.bytes.extend_from_slice(slice.bytes);
         }
-        assembly.bytes.extend_from_slice(slice.bytes);
         let whole = last.then(|| flow.assembled(header.flow)).flatten();
+        if last {
+            self.ask_room(header.flow, books)?;
+        }
         self.renew(header.flow, books);
         Ok(whole)
     }
@@ -204,7 +217,7 @@ impl<F> Inbound<F> {
     ) -> Result<Vec<F>, Breach> {
         let first_contact = self.first_contact_of(header, cost)?;
         let source = self.source;
-        let flow = self.flow(header.flow);
+        let flow = self.flow(header.flow)?;
         let index = flow
             .admit(cost, first_contact)
             .map_err(|_| Breach::Overrun)?;
@@ -218,6 +231,7 @@ impl<F> Inbound<F> {
                 }
                 size => books.rooms.free(source, size),
             }
+            self.ask_room(header.flow, books)?;
         }
         self.take(
             Place {
@@ -249,47 +263,61 @@ impl<F> Inbound<F> {
         body: &BlockedBody,
         books: &mut Books,
     ) -> Result<bool, Breach> {
-        let source = self.source;
         if flow_id > MAX_FLOW && !self.flows.contains_key(&flow_id) {
             return Ok(false);
         }
-        let flow = self.flow(flow_id);
+        let flow = self.flow(flow_id)?;
         if flow.has_given_beyond(body.limit) {
             flow.changed = true;
             self.urgent = true;
         }
-        let flow = self.flow(flow_id);
+        let flow = self.flow(flow_id)?;
         if body.room > 0 {
             if body.room <= flow.rooms {
                 flow.changed = true;
                 self.urgent = true;
                 return Ok(false);
             }
-            let ask = Ask {
-                source,
-                flow: flow_id,
-                number: body.room,
-                size: body.size,
-            };
-            return match books.rooms.ask(ask) {
-                true => Ok(false),
-                false => Err(Breach::Overrun),
-            };
+            if !books.rooms.may_hold(body.size) {
+                return Err(Breach::Overrun);
+            }
+            flow.early = Some((body.room, body.size));
+            self.ask_room(flow_id, books)?;
+            return Ok(false);
         }
-        if body.need > 0 && !flow.has_given_beyond(body.limit) {
-            flow.wants(body.need);
+        if body.need > 0 {
+            flow.wants(body.limit, body.need);
             self.renew(flow_id, books);
         }
         Ok(self.is_starving(flow_id))
     }
 
+    /// Asks for the room of the next large message of a flow, if its wish is known.
+    fn ask_room(&mut self, id: u32, books: &mut Books) -> Result<(), Breach> {
+        let source = self.source;
+        let wish = self.flows.get_mut(&id).and_then(RecvFlow::next_wish);
+        let Some((number, size)) = wish else {
+            return Ok(());
+        };
+        let ask = Ask {
+            source,
+            flow: id,
+            number,
+            size,
+        };
+        match books.rooms.ask(ask) {
+            true => Ok(()),
+            false => Err(Breach::Overrun),
+        }
+    }
+
     /// The node gives room for a large message of this conversation.
     pub(crate) fn grant_room(&mut self, ask: Ask, books: &mut Books) {
-        let flow = self.flow(ask.flow);
-        if ask.number != flow.rooms_ended + 1 {
+        let flow = self.flows.get_mut(&ask.flow);
+        let Some(flow) = flow.filter(|flow| ask.number == flow.rooms_ended + 1) else {
             books.rooms.free(self.source, ask.size);
             return;
-        }
+        };
         flow.rooms = ask.number;
         flow.room_size = ask.size;
         flow.changed = true;
@@ -416,11 +444,18 @@ impl<F> Inbound<F> {
         (dropped, reserve)
     }
 
-    fn flow(&mut self, id: u32) -> &mut RecvFlow<F> {
-        let window = self.window;
-        self.flows
-            .entry(id)
-            .or_insert_with(|| RecvFlow::new(id, window))
+    /// A flow that the sender uses. It chooses the number itself, except of a reply, which is open
+    /// since its request was made.
+    fn flow(&mut self, id: u32) -> Result<&mut RecvFlow<F>, Breach> {
+        let may_open = id <= MAX_FLOW && self.chosen < MOST_FLOWS;
+        match self.flows.entry(id) {
+            Entry::Occupied(flow) => Ok(flow.into_mut()),
+            Entry::Vacant(place) if may_open => {
+                self.chosen += 1;
+                Ok(place.insert(RecvFlow::new(id, self.window)))
+            }
+            Entry::Vacant(_) => Err(Breach::Overrun),
+        }
     }
 
     fn renew(&mut self, id: u32, books: &mut Books) {

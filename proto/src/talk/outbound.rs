@@ -387,7 +387,9 @@ impl<F> Outbound<F> {
             let begun = flow.slicing.is_some();
             for (at, draft) in flow.queue.into_iter().enumerate() {
                 match at == 0 && begun {
-                    true => leftover.unconfirmed.push(draft.id),
+                    // A request that is begun has its own outcome.
+                    true if draft.kind() == Kind::EVENT => leftover.unconfirmed.push(draft.id),
+                    true => {}
                     false => leftover.uncommitted.push(draft),
                 }
             }

@@ -34,6 +34,9 @@ pub(crate) struct RecvFlow<F> {
     pub(crate) rooms_ended: u32,
     /// Bytes of the room that is given and not used up.
     pub(crate) room_size: u64,
+    /// The wish for room of a later large message, number and size: a hub may pass it on before the
+    /// last frames of the message at hand.
+    pub(crate) early: Option<(u32, u64)>,
     pub(crate) assembly: Option<Assembly<F>>,
     /// Cost of the slices of the message that is being put together.
     assembled_cost: u64,
@@ -67,6 +70,14 @@ pub(crate) struct Assembly<F> {
     pub(crate) lost: bool,
 }
 
+impl<F> Assembly<F> {
+    /// Bytes of the message that are still to come.
+    pub(crate) fn left(&self) -> usize {
+        // The total was checked against a room, and every slice against what was left.
+        self.head.total as usize - self.bytes.len()
+    }
+}
+
 /// The sender used credit that it was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overrun;
@@ -87,6 +98,7 @@ impl<F> RecvFlow<F> {
             rooms: 0,
             rooms_ended: 0,
             room_size: 0,
+            early: None,
             assembly: None,
             assembled_cost: 0,
             changed: false,
@@ -113,7 +125,7 @@ impl<F> RecvFlow<F> {
     pub(crate) fn admit(&mut self, cost: u64, first_contact: bool) -> Result<u64, Overrun> {
         let mut credit = 0;
         if !first_contact {
-            if self.received + cost > self.limit {
+            if cost > self.limit - self.received {
                 return Err(Overrun);
             }
             self.received += cost;
@@ -130,7 +142,7 @@ impl<F> RecvFlow<F> {
     /// Counts a slice: its credit is free again, because its bytes are in the room that was
     /// reserved for its message; it counts as taken when the whole message is.
     pub(crate) fn admit_slice(&mut self, cost: u64, ledger: &mut Ledger) -> Result<(), Overrun> {
-        if self.received + cost > self.limit {
+        if cost > self.limit - self.received {
             return Err(Overrun);
         }
         self.received += cost;
@@ -178,10 +190,15 @@ impl<F> RecvFlow<F> {
         }
     }
 
-    /// Notes what the sender needs.
-    pub(crate) fn wants(&mut self, need: u64) {
-        self.want = need;
-        self.window = self.window.max(need).saturating_mul(2);
+    /// Notes what the sender needs beyond the limit at which it stood when it said so. The window
+    /// grows also where more has been given meanwhile: a sender whose every round trip ends in being
+    /// blocked has too small a one.
+    pub(crate) fn wants(&mut self, at: u64, need: u64) {
+        let missing = at.saturating_add(need).saturating_sub(self.limit);
+        if missing > 0 {
+            self.want = missing;
+        }
+        self.window = self.window.max(missing).saturating_mul(2);
     }
 
     pub(crate) fn is_starving(&self) -> bool {
@@ -272,6 +289,13 @@ impl<F> RecvFlow<F> {
             Purse::Reserve(credit) => credit,
             Purse::None | Purse::Budget => 0,
         }
+    }
+
+    /// The wish for room whose turn has come, if it came early.
+    pub(crate) fn next_wish(&mut self) -> Option<(u32, u64)> {
+        let turn = self.rooms_ended + 1;
+        let wish = self.early.take_if(|(number, _)| *number <= turn);
+        wish.filter(|(number, _)| *number == turn)
     }
 
     /// Ends the large message at hand, whole or given up. Returns the room to free, if it was

@@ -5,6 +5,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::id::InstanceId;
 
+/// What stands before the payload in the body of a message, at most: two names of 255 bytes, with
+/// their lengths and a few numbers. A payload of the largest size must fit a share with them.
+const HEAD: u64 = 1024;
+
 /// The reassembly cap of a node and who holds how much of it, in bytes.
 #[derive(Debug)]
 pub(crate) struct Rooms {
@@ -26,6 +30,12 @@ pub(crate) struct Ask {
 }
 
 impl Rooms {
+    /// Of a size that holds so many bytes of payloads: four of them, a pair's share each, with what
+    /// stands before them.
+    pub(crate) fn for_payloads(cap: u64) -> Self {
+        Self::new(cap.saturating_add(4 * HEAD))
+    }
+
     pub(crate) fn new(cap: u64) -> Self {
         Self {
             cap,
@@ -36,10 +46,15 @@ impl Rooms {
         }
     }
 
+    /// Whether a pair may ever hold room for a message of this size.
+    pub(crate) fn may_hold(&self, size: u64) -> bool {
+        size <= self.share
+    }
+
     /// Takes a wish down. `false` for one larger than a pair may ever hold: a fault of the sender,
     /// which knows the cap. A repeated wish changes nothing.
     pub(crate) fn ask(&mut self, ask: Ask) -> bool {
-        if ask.size > self.share {
+        if !self.may_hold(ask.size) {
             return false;
         }
         let known = |old: &Ask| (old.source, old.flow) == (ask.source, ask.flow);

@@ -14,6 +14,9 @@ pub(crate) const SLICE_BYTES: usize = 64 * 1024 - SLICE_OVERHEAD;
 const SLICE_OVERHEAD: usize = Header::LEN + 10;
 /// A smaller slice is not worth its header, unless it is the last.
 const LEAST_SLICE: usize = 512;
+/// No budget is this large. A receiver that gives more must not make the totals overflow.
+const MOST_CREDIT: u64 = u64::MAX / 2;
+
 #[derive(Debug)]
 pub(crate) struct SendFlow<F> {
     id: u32,
@@ -157,7 +160,7 @@ impl<F> SendFlow<F> {
     /// Moves limits and forgets what is known to be taken. Totals never fall, so a repeated or
     /// overtaken mark does no harm.
     pub(crate) fn on_credit(&mut self, credit: &Credit) {
-        self.limit = self.limit.max(credit.limit);
+        self.limit = self.limit.max(credit.limit.min(MOST_CREDIT));
         self.taken = self.taken.max(credit.taken.min(self.sent));
         self.rooms = self.rooms.max(credit.rooms);
         while self

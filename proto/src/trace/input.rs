@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{self, Digest};
 use super::plain;
-use crate::id::{LinkId, MessageId, NamespaceId, RequestId, Ticket};
+use crate::id::{LinkId, MessageId, NamespaceId, PeerName, RequestId, Ticket};
 use crate::inbox::Names;
 use crate::link::Written;
 use crate::message::{Answer, Message, RequestOptions, SendOptions, Target};
@@ -99,6 +99,14 @@ pub enum Input {
         now: Instant,
         link: LinkId,
         cause: Hangup,
+    },
+    Disconnect {
+        now: Instant,
+        link: LinkId,
+    },
+    RefuseWaiting {
+        now: Instant,
+        name: PeerName,
     },
     Send {
         now: Instant,
@@ -195,7 +203,8 @@ impl Input {
             Self::AddLink { .. }
             | Self::HandleRead { .. }
             | Self::HandleWritten { .. }
-            | Self::HandleHangup { .. } => self.apply_link(node, digest),
+            | Self::HandleHangup { .. }
+            | Self::Disconnect { .. } => self.apply_link(node, digest),
             _ => self.apply_plain(node, digest),
         }
     }
@@ -247,6 +256,9 @@ impl Input {
             Self::HandleHangup { now, link, cause } => {
                 node.handle_hangup(*now, *link, *cause).is_ok().hash(digest);
             }
+            Self::Disconnect { now, link } => {
+                node.disconnect(*now, *link).is_ok().hash(digest);
+            }
             _ => {}
         }
     }
@@ -271,6 +283,7 @@ impl Input {
             } => node.set_default_deadline(*namespace, *deadline),
             Self::Cancel { now, request } => node.cancel(*now, *request),
             Self::Recall { now, message } => node.recall(*now, *message).hash(digest),
+            Self::RefuseWaiting { now, name } => node.refuse_waiting(*now, name),
             Self::Dial { now } => node.dial(*now),
             Self::DialFailed { now, id } => node.dial_failed(*now, *id),
             Self::Drain { now, within } => node.drain(*now, *within),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::digest::{self, Digest};
 use super::{Input, Log, MessageRecord, NamesRecord, Step, Token};
 use crate::config::{Config, ConfigError};
-use crate::id::{LinkId, MessageId, NamespaceId, RequestId, Ticket};
+use crate::id::{LinkId, MessageId, NamespaceId, PeerName, RequestId, Ticket};
 use crate::inbox::{DeclareError, NameError, Names};
 use crate::link::Written;
 use crate::message::{Answer, Delivery, Message, RequestOptions, SendError, SendOptions};
@@ -273,6 +273,27 @@ impl<F> Recorder<F> {
         let result = self.node.handle_hangup(now, link, cause);
         self.gave(|digest, _| result.is_ok().hash(digest));
         result
+    }
+
+    /// As [`Node::disconnect`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn disconnect(&mut self, now: Instant, link: LinkId) -> Result<(), UnknownLink> {
+        self.note(|_| Input::Disconnect { now, link });
+        let result = self.node.disconnect(now, link);
+        self.gave(|digest, _| result.is_ok().hash(digest));
+        result
+    }
+
+    /// As [`Node::refuse_waiting`].
+    pub fn refuse_waiting(&mut self, now: Instant, name: &PeerName) {
+        self.note(|_| Input::RefuseWaiting {
+            now,
+            name: name.clone(),
+        });
+        self.node.refuse_waiting(now, name);
     }
 
     /// As [`Node::send`].

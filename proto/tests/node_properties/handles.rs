@@ -52,6 +52,7 @@ fn an_ended_link_is_an_error_and_not_the_next_link_in_its_place() {
         Err(WriteError::UnknownLink(UnknownLink))
     );
     assert_eq!(hub.handle_hangup(now, old, Hangup::Reset), Err(UnknownLink));
+    assert_eq!(hub.disconnect(now, old), Err(UnknownLink));
     assert!(hub.write_batch(old).is_none());
     assert_eq!(hub.handle_hangup(now, new, Hangup::End), Ok(()));
 }
@@ -259,7 +260,7 @@ fn any_call(world: &mut World, dice: &mut Dice, links: &mut Vec<LinkId>) {
             let _ = node.handle_hangup(now, link, Hangup::Reset);
         }
         3 => {
-            let _ = node.reply(now, Ticket(small << 32 | dice.next() % 3), reply(b"r"));
+            let _ = node.reply(now, Ticket((small << 32) | (dice.next() % 3)), reply(b"r"));
         }
         4 => node.cancel(now, RequestId(small)),
         5 => {

@@ -4,11 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-//mod conversations;
-//mod framing;
+mod chunks;
+mod framing;
 mod handles;
-//mod queues;
-//mod requests;
-//mod streams;
+mod queues;
+mod requests;
 mod time;
 mod violations;

@@ -168,11 +168,9 @@ fn hazard_t7_time_that_runs_backwards_stands_still_and_is_counted() {
 
 fn wake_of_hub(world: &mut World) -> Option<Wake> {
     world.run();
-    loop {
-        match world.nodes[0].poll() {
-            Output::Idle(wake) => return wake,
-            output => panic!("{output:?}"),
-        }
+    match world.nodes[0].poll() {
+        Output::Idle(wake) => wake,
+        output => panic!("{output:?}"),
     }
 }
 

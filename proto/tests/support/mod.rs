@@ -177,6 +177,8 @@ pub struct World {
     pub census: Census,
     /// Nodes whose process is stopped: they neither read nor write nor run.
     pub stopped: BTreeSet<usize>,
+    /// Connections on which the hub's end cannot write.
+    pub clogged: BTreeSet<usize>,
     wires: Vec<Wire>,
     wakes: Vec<Option<Wake>>,
     style: Style,
@@ -235,6 +237,7 @@ impl World {
             now,
             census: Census::default(),
             stopped: BTreeSet::new(),
+            clogged: BTreeSet::new(),
             wires: Vec::new(),
             style,
         }
@@ -436,7 +439,10 @@ impl World {
             batch.attachments(),
         );
         assert_eq!(bytes.len(), batch.len());
-        let room = self.wires[wire].streams[end].room();
+        let room = match end == 0 && self.clogged.contains(&wire) {
+            true => 0,
+            false => self.wires[wire].streams[end].room(),
+        };
         let was_full = std::mem::replace(&mut self.wires[wire].full[end], room == 0);
         if room == 0 && was_full {
             return false;

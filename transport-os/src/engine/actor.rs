@@ -10,7 +10,7 @@ use std::time::Duration;
 use slab::Slab;
 use switchboard_proto::wire::CloseCode;
 use switchboard_proto::{
-    Event, Generation, Hangup, Instant, LinkId, LinkOrigin, Node, PeerId, UnknownLink,
+    Event, Generation, Hangup, Instant, LinkId, LinkOrigin, Node, PeerId, PeerName, UnknownLink,
 };
 
 use super::Engine;
@@ -154,7 +154,7 @@ impl Actors {
     }
 
     /// What the node tells everybody, for those whom it concerns.
-    pub(super) fn hear<F>(&mut self, event: &Event<F>) {
+    pub(super) fn hear<F>(&mut self, event: &Event<F>, node: &Node<F>) {
         match event {
             Event::LinkClosed {
                 link,
@@ -165,9 +165,14 @@ impl Actors {
                     hosted.closed = Some((*code, *by_peer));
                 }
             }
-            Event::PeerUp { .. } => {
-                let waiting: Vec<usize> = self.links.values().map(|link| link.actor).collect();
-                for actor in waiting {
+            Event::PeerUp { id, .. } => {
+                let Some(peer) = node.roster().by_id(*id) else {
+                    return;
+                };
+                let over = |link: LinkId| node.attached_over(link).any(|i| i == peer.instance);
+                let mut links = self.links.iter();
+                let brought = links.find(|(link, _)| over(**link));
+                if let Some(actor) = brought.map(|(_, hosted)| hosted.actor) {
                     self.ready(actor);
                 }
             }
@@ -369,6 +374,12 @@ impl Stage<'_> {
         self.engine.hangup(link, cause);
     }
 
+    /// Ends a link at once; what it still holds is not read. Nothing happens if it has ended.
+    pub fn drop_link(&mut self, link: LinkId, cause: Hangup) {
+        let now = self.now();
+        let _ = self.engine.node.handle_hangup(now, link, cause);
+    }
+
     /// Ends a link in good order; see [`Node::disconnect`].
     ///
     /// # Errors
@@ -377,6 +388,12 @@ impl Stage<'_> {
     pub fn disconnect(&mut self, link: LinkId) -> Result<(), UnknownLink> {
         let now = self.now();
         self.engine.node.disconnect(now, link)
+    }
+
+    /// Says that nobody will come by this name; see [`Node::refuse_waiting`].
+    pub fn refuse_waiting(&mut self, name: &PeerName) {
+        let now = self.now();
+        self.engine.node.refuse_waiting(now, name);
     }
 
     /// The first peer that has come up over a link, if there is one.

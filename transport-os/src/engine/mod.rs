@@ -252,7 +252,7 @@ impl Engine {
         loop {
             match self.node.poll() {
                 Output::Event(event) => {
-                    self.actors.hear(&event);
+                    self.actors.hear(&event, &self.node);
                     self.events.push_back(event);
                 }
                 Output::Write(link) => self.write_link(link),
@@ -328,6 +328,11 @@ impl Engine {
     /// The next thing that happened, in order.
     pub fn next_event(&mut self) -> Option<Event<OwnedFd>> {
         self.events.pop_front()
+    }
+
+    /// Whether [`Engine::next_event`] has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing that went wrong outside of the protocol, such as an address where nobody

@@ -170,7 +170,8 @@ struct Slot {
 #[derive(Clone, Copy)]
 struct SocketPlan {
     socket: RawFd,
-    occupant: ObjectId,
+    /// `None` if the number is taken by a call that has not opened anything yet.
+    occupant: Option<ObjectId>,
 }
 
 impl Slot {
@@ -180,6 +181,7 @@ impl Slot {
             // The lowest free number from 3 on: descriptor 3 itself, unless it is in use.
             let lowest = rustix::io::fcntl_dupfd_cloexec(&null, CHILD_SOCKET_FD)?;
             if let Ok(occupant) = object_at(CHILD_SOCKET_FD) {
+                let occupant = Some(occupant);
                 return Ok(Self {
                     plan: SocketPlan { socket, occupant },
                     _occupants: (null, lowest),
@@ -187,9 +189,15 @@ impl Slot {
             }
             // It was in use, and was closed just now.
         }
-        Err(io::Error::other(
-            "descriptor 3 is opened and closed all the time",
-        ))
+        // Or it is never open: the kernel gives out the number of an `accept` or an `open` before it
+        // waits for the connection or for the other end of a fifo. Nothing else can take the number
+        // meanwhile, and in the child it is free (`dup_fd` clears what is claimed and not open).
+        let lowest = rustix::io::fcntl_dupfd_cloexec(&null, CHILD_SOCKET_FD)?;
+        let occupant = object_at(CHILD_SOCKET_FD).ok();
+        Ok(Self {
+            plan: SocketPlan { socket, occupant },
+            _occupants: (null, lowest),
+        })
     }
 }
 
@@ -253,7 +261,7 @@ fn seal_descriptors() {
 
 /// Puts the socket on descriptor 3, without the close-on-exec flag.
 fn place_socket(plan: SocketPlan) -> io::Result<()> {
-    if object_at(CHILD_SOCKET_FD) != Ok(plan.occupant) {
+    if object_at(CHILD_SOCKET_FD).ok() != plan.occupant {
         return Err(io::Error::from_raw_os_error(DESCRIPTOR_CHANGED));
     }
     let result = if plan.socket == CHILD_SOCKET_FD {
@@ -312,7 +320,7 @@ mod tests {
         let plan = SocketPlan {
             // Were it copied to descriptor 3, the error would be another.
             socket: -1,
-            occupant: ObjectId::of(&elsewhere).unwrap(),
+            occupant: Some(ObjectId::of(&elsewhere).unwrap()),
         };
         let error = place_socket(plan).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(DESCRIPTOR_CHANGED));

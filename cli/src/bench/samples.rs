@@ -1,0 +1,112 @@
+//! Times of single messages, and the best of several rounds.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+
+use crate::args::Bench;
+
+/// What happens in one round, while it does.
+#[derive(Debug)]
+pub struct Samples {
+    times: Histogram<u64>,
+    begin: Instant,
+    /// Messages that did not do what they should.
+    pub errors: u64,
+    /// Messages that were accepted and did not arrive.
+    pub lost: u64,
+}
+
+/// One round.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Messages.
+    pub n: u64,
+    /// See [`Samples::errors`].
+    pub errors: u64,
+    /// See [`Samples::lost`].
+    pub lost: u64,
+    /// Messages a second.
+    pub rate: f64,
+    /// Half of them took at most this long.
+    pub p50_us: f64,
+    /// All but one in a hundred took at most this long.
+    pub p99_us: f64,
+}
+
+/// The best of several rounds, and the sum of what went wrong in all of them.
+#[derive(Debug, Default)]
+pub struct Best {
+    /// The best round.
+    pub best: Option<Round>,
+    /// Messages of all rounds.
+    pub n: u64,
+    /// Errors of all rounds.
+    pub errors: u64,
+    /// Losses of all rounds.
+    pub lost: u64,
+}
+
+impl Samples {
+    /// The round begins.
+    ///
+    /// # Errors
+    ///
+    /// None: the bounds make sense.
+    pub fn begin() -> Result<Self> {
+        Ok(Self {
+            times: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            begin: Instant::now(),
+            errors: 0,
+            lost: 0,
+        })
+    }
+
+    /// Whether the round has lasted so long.
+    pub fn is_over(&self, time: Duration) -> bool {
+        self.begin.elapsed() >= time
+    }
+
+    /// A message that began then is done now.
+    pub fn record(&mut self, begin: Instant) {
+        self.record_many(begin, 1);
+    }
+
+    /// So many messages, which began together then, are done now.
+    pub fn record_many(&mut self, begin: Instant, count: u64) {
+        let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.times.saturating_record_n(nanos, count);
+    }
+
+    /// The round is over: everything has arrived.
+    pub fn finish(self) -> Round {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let at = |quantile| self.times.value_at_quantile(quantile) as f64 / 1000.0;
+        let n = self.times.len();
+        Round {
+            n,
+            errors: self.errors,
+            lost: self.lost,
+            rate: n as f64 / seconds,
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+        }
+    }
+}
+
+impl Best {
+    /// Takes one more round: the better one by the median at concurrency 1, else by the rate.
+    pub fn take(&mut self, round: Round, args: &Bench) {
+        self.n += round.n;
+        self.errors += round.errors;
+        self.lost += round.lost;
+        let better = |best: &Round| match args.concurrency {
+            1 => round.p50_us < best.p50_us,
+            _ => round.rate > best.rate,
+        };
+        if round.n > 0 && self.best.as_ref().is_none_or(better) {
+            self.best = Some(round);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How the command ends: its exit codes, and what it says when it could not do its work.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use switchboard_mio::{Fault, NotRun, RequestError, SendError, UnknownCause};
+
+/// How the command ended. The numbers are an interface: scripts decide by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All went well.
+    Done,
+    /// A handler failed, or something here did.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// There is no hub at the address, or the connection to it was lost.
+    NoHub,
+    /// What was asked for was certainly not done.
+    NotRun,
+    /// Nobody knows whether it was done.
+    Unknown,
+    /// The time was over; as `timeout` says it.
+    Deadline,
+    /// A signal with this number; as shells say it.
+    Signal(u8),
+}
+
+impl End {
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoHub => 3,
+            Self::NotRun => 4,
+            Self::Unknown => 5,
+            Self::Deadline => 124,
+            Self::Signal(number) => 128 + number,
+        }
+    }
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        Self::from(end.code())
+    }
+}
+
+/// An error that knows how the command ends by it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub end: End,
+    /// For the person at the terminal.
+    pub message: String,
+}
+
+impl Failure {
+    /// An error with its exit code.
+    pub fn new(end: End, message: impl Into<String>) -> Self {
+        Self {
+            end,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Tells why the command failed, and gives the exit code.
+pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+    if is_broken_pipe(error) {
+        // Whoever read the output has had enough: `switchboard on hello | head -n 1`.
+        return End::Done.into();
+    }
+    let end = error
+        .downcast_ref::<Failure>()
+        .map_or(End::Failed, |failure| failure.end);
+    if matches!(end, End::Signal(_)) {
+        return end.into();
+    }
+    if json {
+        let object = serde_json::json!({ "error": format!("{error:#}"), "exit": end.code() });
+        crate::print::talk(&object.to_string());
+    } else {
+        crate::print::talk(&format!("error: {error:#}"));
+    }
+    end.into()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.downcast_ref::<Failure>().is_none() && error.chain().any(io)
+}
+
+/// What came of a request that has no reply.
+pub struct NoReply {
+    /// The exit code.
+    pub end: End,
+    /// `failed`, `not_run` or `unknown`.
+    pub outcome: &'static str,
+    /// Why, in words.
+    pub why: String,
+    /// What the handler said, where it was the handler.
+    pub fault: Option<Fault>,
+}
+
+impl From<RequestError> for NoReply {
+    fn from(error: RequestError) -> Self {
+        let (end, outcome) = match &error {
+            RequestError::Failed(_) => (End::Failed, "failed"),
+            RequestError::Unreadable(_) => (End::Failed, "unreadable"),
+            RequestError::NotRun(_) => (End::NotRun, "not_run"),
+            RequestError::Unknown(UnknownCause::Deadline) => (End::Deadline, "unknown"),
+            RequestError::Unknown(_) => (End::Unknown, "unknown"),
+            _ => (End::Failed, "failed"),
+        };
+        let why = match &error {
+            RequestError::NotRun(NotRun::Refused(SendError::Target { .. })) => {
+                return Self {
+                    end: End::Usage,
+                    outcome: "not_run",
+                    why: error.to_string(),
+                    fault: None,
+                };
+            }
+            _ => error.to_string(),
+        };
+        let fault = match error {
+            RequestError::Failed(fault) => Some(fault),
+            _ => None,
+        };
+        Self {
+            end,
+            outcome,
+            why,
+            fault,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! For whom a message is, and how it is to be sent.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use switchboard_proto::outgoing::IntoTargets;
+use switchboard_proto::{PeerId, Receipt, Target};
+
+/// Everything about a message but its name and its value.
+#[derive(Debug, Default)]
+pub struct How {
+    pub(super) targets: Vec<Target>,
+    pub(super) except: Vec<PeerId>,
+    pub(super) include_self: bool,
+    pub(super) deadline: Option<Duration>,
+    pub(super) expires: Option<Duration>,
+    pub(super) receipt: Receipt,
+    pub(super) attachments: Vec<OwnedFd>,
+    pub(super) queue_attachments: bool,
+}
+
+/// To these.
+///
+/// # Panics
+///
+/// A string can be no peer's name.
+pub(super) fn to(targets: impl IntoTargets) -> How {
+    let mut how = How::default();
+    targets
+        .add_to(&mut how.targets)
+        .expect("a scenario names peers that can be");
+    how
+}
+
+impl How {
+    /// Nothing said: whoever listens, or one who handles it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// To these.
+    ///
+    /// # Panics
+    ///
+    /// A string can be no peer's name.
+    pub fn to(targets: impl IntoTargets) -> Self {
+        to(targets)
+    }
+
+    /// Not to these.
+    #[must_use]
+    pub fn except(mut self, peers: &[PeerId]) -> Self {
+        self.except.extend_from_slice(peers);
+        self
+    }
+
+    /// To the sender too.
+    #[must_use]
+    pub fn include_self(mut self) -> Self {
+        self.include_self = true;
+        self
+    }
+
+    /// How long a request may take.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// When an event is given up.
+    #[must_use]
+    pub fn expires(mut self, after: Duration) -> Self {
+        self.expires = Some(after);
+        self
+    }
+
+    /// What to wait for of an event.
+    #[must_use]
+    pub fn receipt(mut self, receipt: Receipt) -> Self {
+        self.receipt = receipt;
+        self
+    }
+
+    /// With this descriptor.
+    #[must_use]
+    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.attachments.push(descriptor.into());
+        self
+    }
+
+    /// Also where it must wait for a peer that is not ready.
+    #[must_use]
+    pub fn queue_attachments(mut self) -> Self {
+        self.queue_attachments = true;
+        self
+    }
+}

@@ -1,0 +1,592 @@
+//! A node that lives inside the caller's own event loop.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, NotTheHub, Side};
+use switchboard_os::{Address, ListenError, Stream};
+use switchboard_proto::codec::{CodecTable, Encode};
+use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::outgoing::Receivers;
+use switchboard_proto::{
+    Answer, Config, Delivery, DeliveryKind, Event, Generation, Hangup, LinkId, Message, MessageId,
+    Names, NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats, Target,
+    Ticket,
+};
+
+use crate::builder::Builder;
+use crate::error::{BoardError, SendError};
+use crate::incoming::{Content, Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
+use crate::outgoing::{Draft, Emit, Request};
+use crate::peer::Peer;
+use crate::poller::{Handle, Poller};
+
+/// The default namespace, which every board opens first.
+pub(crate) const MAIN: NamespaceId = NamespaceId(0);
+
+/// Nobody waits for this answer: it was given before, or the requester has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody waits for this answer any more: it was given before, or the requester has ended")]
+pub struct UnknownTicket;
+
+/// One peer of an application, driven by the caller. See the [crate's page](crate) for the loop
+/// around it.
+///
+/// It is a [`mio::event::Source`] and [`AsFd`]: one descriptor, to be polled for reading, that is
+/// the same as long as the board lives, whatever connections come and go inside. No method waits.
+#[derive(Debug)]
+pub struct Board {
+    pub(crate) engine: Engine,
+    pub(crate) codecs: Arc<CodecTable>,
+    pub(crate) handle: Handle,
+    /// Out of its place while a blocking handle waits.
+    pub(crate) poller: Option<Poller>,
+    address: Option<Address>,
+    spaces: Vec<Space>,
+    /// Namespaces in which something waits, each once.
+    fresh: VecDeque<NamespaceId>,
+    /// Something was taken, and what that allows others to send is not written yet.
+    unflushed: bool,
+    /// The names of requests that are under way, for codecs that look at them.
+    asked: BTreeMap<RequestId, Cow<'static, str>>,
+}
+
+#[derive(Debug)]
+struct Space {
+    id: NamespaceId,
+    shown: String,
+    names: Names,
+}
+
+impl Board {
+    /// Attaches to the hub at `unix:/absolute/path` or `tcp://host:port`; see [`Builder::join`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::join`].
+    pub fn join(address: impl AsRef<str>) -> Result<Self, BoardError> {
+        Self::builder().join(address)
+    }
+
+    /// Becomes the hub at `unix:/absolute/path` or `tcp://host:port`; see [`Builder::listen`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::listen`].
+    pub fn listen(address: impl AsRef<str>) -> Result<Self, BoardError> {
+        Self::builder().listen(address)
+    }
+
+    /// The board of a child process, whose hub is the parent that started it; see
+    /// [`Builder::parent`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::parent`].
+    pub fn parent() -> Result<Self, BoardError> {
+        Self::builder().parent()
+    }
+
+    /// A board with a name, limits or handlers of its own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Makes a blocking handle of it.
+    pub fn blocking(self) -> Peer {
+        Peer::new(self)
+    }
+
+    /// Does what can be done without waiting, within a budget. Call it when the descriptor is
+    /// readable, and when the [timeout](Board::timeout) is over; calling it more often does no
+    /// harm.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the board's own poller; for a valid one nothing.
+    pub fn drive(&mut self) -> io::Result<()> {
+        if let Some(poller) = &mut self.poller {
+            poller.wait(Some(Duration::ZERO))?;
+            poller.report(&mut self.engine)?;
+        }
+        self.turn();
+        Ok(())
+    }
+
+    /// How long the caller may wait for the descriptor: zero while something is left to do or to
+    /// take with [`Board::poll_incoming`], `None` for as long as nothing comes. Ask anew before
+    /// every wait.
+    pub fn timeout(&self) -> Option<Duration> {
+        if self.unflushed || self.has_incoming() {
+            return Some(Duration::ZERO);
+        }
+        self.engine.timeout()
+    }
+
+    /// The next thing that came or happened. Take until `None`.
+    pub fn poll_incoming(&mut self) -> Option<Incoming> {
+        loop {
+            if let Some(event) = self.next_event() {
+                return Some(self.translate(event));
+            }
+            if let Some(fault) = self.engine.next_fault() {
+                return Some(Incoming::Fault(fault));
+            }
+            let Some(delivery) = self.next_delivery() else {
+                self.flush_taken();
+                if self.has_incoming() {
+                    continue;
+                }
+                return None;
+            };
+            let (content, kind) = Content::of(delivery, Arc::clone(&self.codecs));
+            return Some(match kind {
+                DeliveryKind::Request { ticket, remaining } => Incoming::Request(IncomingRequest {
+                    content,
+                    ticket,
+                    remaining,
+                }),
+                DeliveryKind::Event(ticket) => Incoming::Event(IncomingEvent { content, ticket }),
+            });
+        }
+    }
+
+    /// A request, to be completed and sent: `board.request(ADD, &(2, 3)).to("worker/1").send()`.
+    pub fn request<'m, M, R>(
+        &mut self,
+        name: impl CallName<M, R>,
+        value: &'m M,
+    ) -> Request<'_, 'm, M>
+    where
+        M: Encode + ?Sized,
+    {
+        Request::new(self, name.name(), value)
+    }
+
+    /// An event, to be completed and sent: `board.emit("moved", &(1, 2)).to(Everyone).send()`.
+    pub fn emit<'m, M>(&mut self, name: impl EventName<M>, value: &'m M) -> Emit<'_, 'm, M>
+    where
+        M: Encode + ?Sized,
+    {
+        Emit::new(self, name.name(), value)
+    }
+
+    /// Sends a message that was refused before, or put together elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not accepted, with the message.
+    pub fn resend(
+        &mut self,
+        message: Message<OwnedFd>,
+        options: SendOptions,
+    ) -> Result<MessageId, SendError> {
+        let sent = self.engine.send(message, options);
+        self.flush();
+        Ok(sent?)
+    }
+
+    /// Makes a request of a message that was refused before, or put together elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not accepted, with the message.
+    pub fn request_message(
+        &mut self,
+        message: Message<OwnedFd>,
+        options: RequestOptions,
+    ) -> Result<RequestId, SendError> {
+        let name = message.event.clone();
+        let asked = self.engine.request(message, options);
+        if let Ok(id) = asked {
+            self.asked.insert(id, name);
+        }
+        self.flush();
+        Ok(asked?)
+    }
+
+    /// Cancels a request. Its outcome follows all the same; what has begun can see that it is not
+    /// wanted any more.
+    pub fn cancel(&mut self, request: RequestId) {
+        let now = self.engine.now();
+        self.engine.node().cancel(now, request);
+        self.flush();
+    }
+
+    /// Opens a namespace, or finds it again; `_` is the default one.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
+    pub fn ns(&mut self, name: &str) -> Result<NamespaceId, BoardError> {
+        let now = self.engine.now();
+        let id = self.engine.node().open(now, name)?;
+        if !self.spaces.iter().any(|space| space.id == id) {
+            self.spaces.push(Space {
+                id,
+                shown: name.to_owned(),
+                names: Names::default(),
+            });
+        }
+        self.flush();
+        Ok(id)
+    }
+
+    /// Says that this board answers requests of a name.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be one, or there are more than a peer may declare.
+    pub fn handle<M: ?Sized, R>(
+        &mut self,
+        namespace: NamespaceId,
+        name: impl CallName<M, R>,
+    ) -> Result<(), BoardError> {
+        self.declare(namespace, |names| {
+            names.handlers.insert(name.name().into());
+        })
+    }
+
+    /// Says that this board listens to events of a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Board::handle`].
+    pub fn listen_to<M: ?Sized>(
+        &mut self,
+        namespace: NamespaceId,
+        name: impl EventName<M>,
+    ) -> Result<(), BoardError> {
+        self.declare(namespace, |names| {
+            names.listeners.insert(name.name().into());
+        })
+    }
+
+    /// Says that all names are declared: what comes for others is refused at once. Unsaid, that is
+    /// assumed a second after the attachment.
+    pub fn ready(&mut self) {
+        let now = self.engine.now();
+        self.engine.node().ready_all(now);
+        self.flush();
+    }
+
+    /// Says that all names of one namespace are declared.
+    pub(crate) fn ready_namespace(&mut self, namespace: NamespaceId) {
+        let now = self.engine.now();
+        self.engine.node().ready(now, namespace);
+        self.flush();
+    }
+
+    /// Takes over a connection that is there already, as one more link of this peer.
+    pub fn adopt(&mut self, stream: Stream, side: Side) -> LinkId {
+        let link = self.engine.adopt(stream, side);
+        self.flush();
+        link
+    }
+
+    /// Says that the process at the other end of an adopted connection has exited. What the
+    /// connection still holds is read first.
+    pub fn hangup(&mut self, link: LinkId, cause: Hangup) {
+        self.engine.hangup(link, cause);
+    }
+
+    /// Lets something live in the loop of this board, such as the supervision of a child process.
+    ///
+    /// # Errors
+    ///
+    /// This board is a member; the actor is dropped.
+    pub fn host(&mut self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
+        let hosted = self.engine.host(actor);
+        self.flush();
+        hosted
+    }
+
+    /// Where this hub listens, with the real port. `None` for a member.
+    pub fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+
+    /// Its id, once it is attached.
+    pub fn id(&self) -> Option<PeerId> {
+        self.engine.node_ref().identity().map(|(id, _)| id)
+    }
+
+    /// Its id and generation, once it is attached.
+    pub fn identity(&self) -> Option<(PeerId, Generation)> {
+        self.engine.node_ref().identity()
+    }
+
+    /// Whether it is attached to a hub, or is one.
+    pub fn is_connected(&self) -> bool {
+        self.engine.node_ref().is_connected()
+    }
+
+    /// Who is there.
+    pub fn roster(&self) -> &Roster {
+        self.engine.node_ref().roster()
+    }
+
+    /// Counters of the protocol.
+    pub fn stats(&self) -> &Stats {
+        self.engine.node_ref().stats()
+    }
+
+    /// Counters of the connections.
+    pub fn engine_stats(&self) -> &EngineStats {
+        self.engine.stats()
+    }
+
+    /// Sets the deadline of requests that give none; zero is ignored.
+    pub fn set_default_deadline(&mut self, namespace: Option<NamespaceId>, deadline: Duration) {
+        self.engine.node().set_default_deadline(namespace, deadline);
+    }
+
+    /// Reports with [`Incoming::Drained`] when everything that was accepted is taken by its
+    /// receivers, or when the time is over.
+    pub fn drain(&mut self, within: Duration) {
+        let now = self.engine.now();
+        self.engine.node().drain(now, within);
+        self.flush();
+    }
+
+    /// Bytes that wait to be held by their receivers' nodes, over all of them.
+    pub fn buffered(&self) -> u64 {
+        self.engine.node_ref().buffered()
+    }
+
+    /// Messages and requests that are not known to be taken.
+    pub fn undelivered(&self) -> Vec<MessageId> {
+        self.engine.node_ref().undelivered()
+    }
+
+    /// Ends in good order: peers are told, requests end, nothing is accepted any more. What the
+    /// kernel does not take at once is written by further [`Board::drive`]s, for at most a second.
+    pub fn close(&mut self) {
+        let now = self.engine.now();
+        self.engine.node().close(now);
+        self.engine.unlisten();
+        self.flush();
+    }
+
+    pub(crate) fn new(config: Config, codecs: CodecTable) -> Result<Self, BoardError> {
+        let (poller, handle) = Poller::new()?;
+        let mut board = Self {
+            engine: Engine::new(config)?,
+            codecs: Arc::new(codecs),
+            handle,
+            poller: Some(poller),
+            address: None,
+            spaces: Vec::new(),
+            fresh: VecDeque::new(),
+            unflushed: false,
+            asked: BTreeMap::new(),
+        };
+        let main = board.ns("_")?;
+        debug_assert_eq!(main, MAIN, "the first namespace is the first");
+        Ok(board)
+    }
+
+    pub(crate) fn dial(&mut self, address: Address) {
+        self.engine.join(address);
+        self.flush();
+    }
+
+    pub(crate) fn listen_at(&mut self, address: &Address) -> Result<(), ListenError> {
+        self.address = Some(self.engine.listen(address)?);
+        self.flush();
+        Ok(())
+    }
+
+    pub(crate) fn declare(
+        &mut self,
+        namespace: NamespaceId,
+        change: impl FnOnce(&mut Names),
+    ) -> Result<(), BoardError> {
+        let mut space = self.spaces.iter_mut().find(|space| space.id == namespace);
+        let mut names = space
+            .as_mut()
+            .map_or_else(Names::default, |space| space.names.clone());
+        change(&mut names);
+        let now = self.engine.now();
+        self.engine.node().declare(now, namespace, names.clone())?;
+        if let Some(space) = space {
+            space.names = names;
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// The namespace as people write it.
+    pub(crate) fn shown_namespace(&self, id: NamespaceId) -> &str {
+        let space = self.spaces.iter().find(|space| space.id == id);
+        space.map_or("_", |space| &space.shown)
+    }
+
+    pub(crate) fn encode<M: Encode + ?Sized>(
+        &self,
+        draft: Draft<'_, M>,
+        namespace: NamespaceId,
+        target: impl FnOnce(Receivers) -> Target,
+    ) -> Result<Message<OwnedFd>, SendError> {
+        let shown = self.shown_namespace(namespace);
+        draft.into_message(&self.codecs, namespace, shown, target)
+    }
+
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+        let now = self.engine.now();
+        let answered = self.engine.node().reply(now, ticket, answer);
+        self.flush();
+        answered.map_err(|_| UnknownTicket)
+    }
+
+    /// One turn of the engine, and what it changes in the poller.
+    pub(crate) fn turn(&mut self) {
+        self.unflushed = false;
+        let _ = self.engine.turn();
+        self.handle.update(&mut self.engine);
+    }
+
+    /// Writes what an operation caused, in the caller's thread.
+    pub(crate) fn flush(&mut self) {
+        self.unflushed = false;
+        self.engine.flush();
+        if self.engine.has_source_changes() {
+            self.handle.update(&mut self.engine);
+        }
+    }
+
+    /// Writes the credit for what was taken since the last time.
+    pub(crate) fn flush_taken(&mut self) {
+        if self.unflushed {
+            self.flush();
+        }
+    }
+
+    /// The next event of the node. News of messages are kept for [`Board::next_delivery`].
+    pub(crate) fn next_event(&mut self) -> Option<Event<OwnedFd>> {
+        loop {
+            match self.engine.next_event()? {
+                Event::Incoming(namespace) => self.fresh.push_back(namespace),
+                event => return Some(event),
+            }
+        }
+    }
+
+    pub(crate) fn next_fault(&mut self) -> Option<EngineFault> {
+        self.engine.next_fault()
+    }
+
+    /// The next message. Taking it allows its sender to send more.
+    pub(crate) fn next_delivery(&mut self) -> Option<Delivery<OwnedFd>> {
+        while let Some(&namespace) = self.fresh.front() {
+            let now = self.engine.now();
+            if let Some(delivery) = self.engine.node().recv(now, namespace) {
+                self.unflushed = true;
+                return Some(delivery);
+            }
+            self.fresh.pop_front();
+        }
+        None
+    }
+
+    pub(crate) fn has_incoming(&self) -> bool {
+        !self.fresh.is_empty() || self.engine.has_events()
+    }
+
+    /// In how many namespaces something waits to be taken.
+    pub(crate) fn waiting_namespaces(&self) -> usize {
+        self.fresh.len()
+    }
+
+    pub(crate) fn reply_outcome(
+        &mut self,
+        request: RequestId,
+        outcome: switchboard_proto::Outcome<OwnedFd>,
+    ) -> ReplyOutcome {
+        ReplyOutcome {
+            outcome,
+            name: self.asked.remove(&request).unwrap_or_default(),
+            codecs: Arc::clone(&self.codecs),
+        }
+    }
+
+    fn translate(&mut self, event: Event<OwnedFd>) -> Incoming {
+        match event {
+            Event::Outcome { request, outcome } => Incoming::Reply {
+                id: request,
+                outcome: self.reply_outcome(request, outcome),
+            },
+            Event::Fate { message, fate } => Incoming::Fate { id: message, fate },
+            Event::Cancelled(ticket) => Incoming::Cancelled(ticket),
+            Event::Sendable(target) => Incoming::Sendable(target),
+            Event::Connected {
+                id,
+                generation,
+                id_changed,
+            } => Incoming::Connected {
+                id,
+                generation,
+                id_changed,
+            },
+            Event::Disconnected(cause) => Incoming::Disconnected(cause),
+            Event::HubChanged => Incoming::HubChanged,
+            Event::Reconnecting { attempt, after } => Incoming::Reconnecting { attempt, after },
+            Event::GaveUp => Incoming::GaveUp,
+            Event::RosterComplete => Incoming::RosterComplete,
+            Event::PeerUp { id, generation } => Incoming::PeerUp { id, generation },
+            Event::PeerDetached { id, generation } => Incoming::PeerDetached { id, generation },
+            Event::PeerGone { id, generation } => Incoming::PeerDown { id, generation },
+            Event::Drained { clean } => Incoming::Drained { clean },
+            other => Incoming::Other(other),
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Adopt for &mut Board {
+    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
+        self.host(actor)
+    }
+}
+
+impl AsFd for Board {
+    /// To be polled for reading, level or edge triggered.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl mio::event::Source for Board {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.as_fd().as_raw_fd()).deregister(registry)
+    }
+}

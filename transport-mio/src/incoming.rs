@@ -1,0 +1,382 @@
+//! What a board brings.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use switchboard_os::engine::EngineFault;
+use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode, Encode};
+use switchboard_proto::fault::Fault;
+use switchboard_proto::{
+    Answer, Delivery, DeliveryKind, Disconnect, Failure, Fate, Generation, MessageId, NamespaceId,
+    Outcome, PeerId, RequestId, Sender, Target, Ticket,
+};
+
+use crate::board::{Board, UnknownTicket};
+use crate::error::{NotRun, RequestError};
+
+/// Something that came, or happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// Somebody asks. Reply to it; dropped, it is answered by nobody until its deadline.
+    Request(IncomingRequest),
+    /// Somebody tells.
+    Event(IncomingEvent),
+    /// The one outcome of a request of this board.
+    Reply {
+        /// The request.
+        id: RequestId,
+        /// Its outcome.
+        outcome: ReplyOutcome,
+    },
+    /// What became of an event that wanted a receipt, was refused, or whose receiver ended.
+    Fate {
+        /// The event.
+        id: MessageId,
+        /// Its fate.
+        fate: Fate<OwnedFd>,
+    },
+    /// Nobody waits for the answer to this request any more.
+    Cancelled(Ticket),
+    /// A send to this target was refused as full; half of the buffer is free again.
+    Sendable(Target),
+    /// This board has an identity: it is attached to a hub.
+    Connected {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+        /// Whether the id differs from the one it had before.
+        id_changed: bool,
+    },
+    /// The link to the hub has ended.
+    Disconnected(Disconnect),
+    /// The hub is another one than before.
+    HubChanged,
+    /// The hub cannot be reached; the next attempt follows after the delay.
+    Reconnecting {
+        /// Number of the next attempt, from 1.
+        attempt: u32,
+        /// The delay before it.
+        after: Duration,
+    },
+    /// No further attempt is made to reach the hub.
+    GaveUp,
+    /// The roster names everybody who lives.
+    RosterComplete,
+    /// A peer is there, and its declarations are in.
+    PeerUp {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A peer's link is lost; it may come back.
+    PeerDetached {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// A peer has ended.
+    PeerDown {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// What was to be drained is delivered, or the time is over.
+    Drained {
+        /// Whether everything was taken.
+        clean: bool,
+    },
+    /// Something went wrong outside of the protocol; the board goes on by itself.
+    Fault(EngineFault),
+    /// Any other event of the node.
+    Other(switchboard_proto::Event<OwnedFd>),
+}
+
+/// A message with what is needed to read it.
+pub(crate) struct Content {
+    pub(crate) from: Sender,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) name: Arc<str>,
+    pub(crate) codec: CodecId,
+    pub(crate) payload: switchboard_proto::Payload,
+    pub(crate) descriptors: VecDeque<OwnedFd>,
+    pub(crate) lost: bool,
+    pub(crate) codecs: Arc<CodecTable>,
+}
+
+impl Content {
+    pub(crate) fn of(delivery: Delivery<OwnedFd>, codecs: Arc<CodecTable>) -> (Self, DeliveryKind) {
+        let content = Self {
+            from: delivery.from,
+            namespace: delivery.namespace,
+            name: delivery.event,
+            codec: CodecId(delivery.codec),
+            payload: delivery.payload,
+            descriptors: delivery.attachments.into(),
+            lost: delivery.attachments_lost,
+            codecs,
+        };
+        (content, delivery.kind)
+    }
+
+    pub(crate) fn decode<M: Decode>(&self) -> Result<M, CodecError> {
+        let payload = self.payload.to_bytes();
+        self.codecs.decode(self.codec, &self.name, &payload)
+    }
+}
+
+macro_rules! content {
+    ($type:ident) => {
+        impl $type {
+            /// Who sent it. Also a target: it stands for that very process and for none that takes
+            /// its id later.
+            pub fn from(&self) -> Sender {
+                self.content.from
+            }
+
+            /// Its namespace.
+            pub fn namespace(&self) -> NamespaceId {
+                self.content.namespace
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &str {
+                &self.content.name
+            }
+
+            /// Its value.
+            ///
+            /// # Errors
+            ///
+            /// It is of another type, or in a codec that is not there.
+            pub fn decode<M: Decode>(&self) -> Result<M, CodecError> {
+                self.content.decode()
+            }
+
+            /// The next descriptor that came with it, in the order in which they were attached.
+            pub fn take_fd(&mut self) -> Option<OwnedFd> {
+                self.content.descriptors.pop_front()
+            }
+
+            /// Whether descriptors were attached that did not arrive.
+            pub fn attachments_lost(&self) -> bool {
+                self.content.lost
+            }
+        }
+    };
+}
+
+/// A request that waits for its reply.
+pub struct IncomingRequest {
+    pub(crate) content: Content,
+    pub(crate) ticket: Ticket,
+    pub(crate) remaining: Option<Duration>,
+}
+
+content!(IncomingRequest);
+
+impl IncomingRequest {
+    /// What [`Incoming::Cancelled`] will call it.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// How long its sender still waited when it was taken; `None` for as long as it takes.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.remaining
+    }
+
+    /// Answers with a value, or with a fault.
+    ///
+    /// # Errors
+    ///
+    /// Its sender has ended meanwhile: nobody waits. A value that the codec cannot carry becomes a
+    /// fault at the sender.
+    pub fn reply<R: Encode + ?Sized>(
+        self,
+        board: &mut Board,
+        result: Result<&R, Fault>,
+    ) -> Result<(), UnknownTicket> {
+        let answer = match result {
+            Ok(value) => encode_answer(
+                &self.content,
+                board.shown_namespace(self.namespace()),
+                value,
+            ),
+            Err(fault) => failed(&fault),
+        };
+        board.answer(self.ticket, answer)
+    }
+
+    /// Says that the request will not be run.
+    ///
+    /// # Errors
+    ///
+    /// As [`IncomingRequest::reply`].
+    pub fn refuse(
+        self,
+        board: &mut Board,
+        reason: switchboard_proto::wire::Refusal,
+    ) -> Result<(), UnknownTicket> {
+        board.answer(self.ticket, Answer::NotRun(reason))
+    }
+}
+
+/// An event.
+pub struct IncomingEvent {
+    pub(crate) content: Content,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+content!(IncomingEvent);
+
+impl IncomingEvent {
+    /// Whether its sender wants to know how it was handled: [`IncomingEvent::handled`].
+    pub fn wants_receipt(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Says how it was handled, where the sender wants to know.
+    ///
+    /// # Errors
+    ///
+    /// Its sender has ended meanwhile.
+    pub fn handled(
+        self,
+        board: &mut Board,
+        result: Result<(), Fault>,
+    ) -> Result<(), UnknownTicket> {
+        let Some(ticket) = self.ticket else {
+            return Ok(());
+        };
+        let answer = match result {
+            Ok(()) => nothing(),
+            Err(fault) => failed(&fault),
+        };
+        board.answer(ticket, answer)
+    }
+}
+
+impl fmt::Debug for IncomingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingRequest")
+            .field("from", &self.from())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IncomingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingEvent")
+            .field("from", &self.from())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The outcome of a request.
+pub struct ReplyOutcome {
+    pub(crate) outcome: Outcome<OwnedFd>,
+    /// Of the request, for codecs that look at it.
+    pub(crate) name: std::borrow::Cow<'static, str>,
+    pub(crate) codecs: Arc<CodecTable>,
+}
+
+impl ReplyOutcome {
+    /// The codec of the reply, if there is one.
+    pub fn codec(&self) -> Option<CodecId> {
+        match &self.outcome {
+            Outcome::Reply { codec, .. } => Some(CodecId(*codec)),
+            _ => None,
+        }
+    }
+
+    /// The reply's value.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn decode<R: Decode>(self) -> Result<R, RequestError> {
+        self.into_parts().map(|(value, _)| value)
+    }
+
+    /// The reply's value and the descriptors that came with it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn into_parts<R: Decode>(self) -> Result<(R, Vec<OwnedFd>), RequestError> {
+        match self.outcome {
+            Outcome::Reply {
+                codec,
+                payload,
+                attachments,
+            } => {
+                let value = self
+                    .codecs
+                    .decode(CodecId(codec), &self.name, &payload.to_bytes())
+                    .map_err(|error| RequestError::Unreadable(Box::new(error)))?;
+                Ok((value, attachments))
+            }
+            Outcome::Failed(failure) => Err(RequestError::Failed(fault(failure))),
+            Outcome::NotRun { reason, message } => Err(RequestError::NotRun(NotRun::Returned {
+                reason,
+                message: message.map(Box::new),
+            })),
+            Outcome::Unknown(cause) => Err(RequestError::Unknown(cause)),
+        }
+    }
+}
+
+impl fmt::Debug for ReplyOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.outcome.fmt(f)
+    }
+}
+
+/// A reply is encoded as any other message of its name.
+pub(crate) fn encode_answer<R: Encode + ?Sized>(
+    content: &Content,
+    namespace: &str,
+    value: &R,
+) -> Answer {
+    match content.codecs.encode(namespace, &content.name, None, value) {
+        Ok(encoded) => Answer::Reply {
+            codec: encoded.codec.0,
+            payload: encoded.payload,
+        },
+        Err(error) => failed(&Fault::from_error(&error)),
+    }
+}
+
+/// The answer of a handler of an event.
+pub(crate) fn nothing() -> Answer {
+    Answer::Reply {
+        codec: CodecId::RAW.0,
+        payload: bytes::Bytes::new(),
+    }
+}
+
+pub(crate) fn failed(fault: &Fault) -> Answer {
+    Answer::Failed(Failure {
+        code: fault.code,
+        message: fault.message.clone(),
+        detail: fault.detail.clone().unwrap_or_default(),
+    })
+}
+
+fn fault(failure: Failure) -> Fault {
+    let fault = Fault::new(failure.message).with_code(failure.code);
+    match failure.detail.is_empty() {
+        true => fault,
+        false => fault.with_detail(failure.detail),
+    }
+}

@@ -1,0 +1,88 @@
+//! Switchboard for programs that poll: a [`Board`] that lives inside your own event loop, and a
+//! blocking handle, [`Peer`], for programs without one.
+//!
+//! # Inside your own loop
+//!
+//! A board is one descriptor, whatever happens inside. Register it, wait at most
+//! [`Board::timeout`], [`drive`](Board::drive) it, and take what came:
+//!
+//! ```no_run
+//! use mio::{Events, Interest, Poll, Token};
+//! use switchboard_mio::{Board, Incoming};
+//!
+//! let mut board = Board::join("unix:/run/user/1000/demo.sock")?;
+//! let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(64));
+//! poll.registry().register(&mut board, Token(0), Interest::READABLE)?;
+//! loop {
+//!     poll.poll(&mut events, board.timeout())?;
+//!     board.drive()?;
+//!     while let Some(incoming) = board.poll_incoming() {
+//!         match incoming {
+//!             Incoming::Request(request) => request.reply(&mut board, Ok(&"done"))?,
+//!             other => println!("{other:?}"),
+//!         }
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Without a loop
+//!
+//! [`Board::blocking`] makes a [`Peer`] of it: `Clone`, `Send`, `Sync`. Whoever waits drives the
+//! board; there is no thread behind it unless [`Peer::spawn`] is called.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use switchboard_mio::{Board, name::Call};
+//!
+//! const ADD: Call<(i32, i32), i32> = Call::new("math.add");
+//!
+//! let peer = Board::join("unix:/run/user/1000/demo.sock")?.blocking();
+//! let sum: i32 = peer
+//!     .request(ADD, &(2, 3))
+//!     .deadline(Duration::from_millis(200))
+//!     .wait()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Dropping a board or the last handle of a peer says goodbye as far as that needs no waiting, and
+//! closes; who wants everything delivered drains before.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "a refusal gives the whole message back"
+)]
+
+mod board;
+mod builder;
+mod error;
+mod incoming;
+mod outgoing;
+mod peer;
+mod poller;
+
+pub use board::{Board, UnknownTicket};
+pub use builder::Builder;
+pub use error::{BoardError, NotRun, RequestError, SendError};
+pub use incoming::{Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
+pub use outgoing::{Emit, Request};
+pub use peer::{
+    BlockingEmit, BlockingRequest, Cx, Events, Handler, HandlerError, HandlerName, OfContext,
+    OfMessage, Peer, Pending, Received, State, States, Sub,
+};
+
+pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, NotTheHub, Side};
+pub use switchboard_os::process::InheritError;
+pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream};
+pub use switchboard_proto::codec::{self, Raw, Value};
+pub use switchboard_proto::fault::{Fault, FaultError};
+pub use switchboard_proto::name;
+pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, TargetError};
+pub use switchboard_proto::wire::Refusal;
+pub use switchboard_proto::{
+    Config, Disconnect, Fate, Generation, InstanceId, LinkId, Message, MessageId, NamespaceId,
+    PeerId, PeerName, Receipt, Reconnect, RequestId, Roster, SendRefusal, Sender, Stats, Target,
+    Ticket, UnknownCause,
+};

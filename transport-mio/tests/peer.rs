@@ -1,0 +1,520 @@
+//! The blocking handle, over real sockets and with real processes.
+
+mod common;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, address_in};
+use switchboard_mio::name::Call;
+use switchboard_mio::{
+    Board, Cx, Everyone, Fault, Hub, Peer, Receipt, RequestError, SendError, State, UnknownCause,
+};
+
+const ADD: Call<(i32, i32), i32> = Call::new("math.add");
+
+fn hub(address: &str) -> Peer {
+    common::first_hub().listen(address).unwrap().blocking()
+}
+
+fn member(name: &str, address: &str) -> Peer {
+    let board = Board::builder().name(name).join(address).unwrap();
+    board.blocking()
+}
+
+/// Says that all is registered, and lets a thread serve.
+fn start(peer: &Peer) {
+    peer.ready();
+    peer.spawn().unwrap();
+}
+
+#[test]
+fn a_request_is_answered_and_a_fault_arrives_with_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [address_in(&folder), "tcp://127.0.0.1:0".to_owned()] {
+        let hub = hub(&address);
+        hub.on(ADD, |(a, b): (i32, i32)| {
+            a.checked_add(b)
+                .ok_or_else(|| Fault::new("too large").with_code(7))
+        })
+        .unwrap()
+        .forever();
+        start(&hub);
+        let member = member("one", &hub.address().unwrap());
+        assert_eq!(member.request(ADD, &(2, 3)).wait().unwrap(), 5);
+        let error = member.request(ADD, &(i32::MAX, 1)).to(Hub).wait();
+        let Err(RequestError::Failed(fault)) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!((fault.message.as_str(), fault.code), ("too large", 7));
+    }
+}
+
+#[test]
+fn handlers_call_each_other_back_three_deep_with_one_serving_thread_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let member = member("one", &hub.address().unwrap());
+    for peer in [&hub, &member] {
+        peer.on("down", |cx: Cx, depth: u32| {
+            if depth == 0 {
+                return Ok(vec![cx.peer().id().map_or(0, |id| id.0)]);
+            }
+            // Back to who called, which waits for this answer.
+            let depth = depth - 1;
+            let request = cx.peer().request("down", &depth).to(cx.from());
+            let mut ids: Vec<u32> = request.wait()?;
+            ids.push(cx.peer().id().map_or(0, |id| id.0));
+            Ok(ids)
+        })
+        .unwrap()
+        .forever();
+        start(peer);
+    }
+    assert!(member.connected(PATIENCE));
+    let ids: Vec<u32> = member.request("down", &5_u32).to(Hub).wait().unwrap();
+    assert_eq!(ids, [2, 1, 2, 1, 2, 1]);
+}
+
+#[test]
+fn hazard_x1_a_panic_in_a_handler_is_a_failure_and_the_link_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on("panic", |text: String| -> Result<(), Fault> {
+        panic!("{text}")
+    })
+    .unwrap()
+    .forever();
+    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b))
+        .unwrap()
+        .forever();
+    start(&hub);
+    let member = member("one", &hub.address().unwrap());
+    let error = member.request::<_, ()>("panic", "boom").to(Hub).wait();
+    let Err(RequestError::Failed(fault)) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(fault.message, "the handler panicked: boom");
+    assert_eq!(member.request(ADD, &(2, 3)).wait().unwrap(), 5);
+    assert_eq!(member.engine_stats().dials, 1, "the same link");
+}
+
+#[test]
+fn many_threads_wait_on_one_handle_and_each_gets_its_own_reply() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b))
+        .unwrap()
+        .forever();
+    start(&hub);
+    let member = member("one", &hub.address().unwrap());
+    // Nobody drives the member but those who wait: each may be the leader, and must hand over.
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let member = member.clone();
+            scope.spawn(move || {
+                for n in 0..200 {
+                    let sum = member.request(ADD, &(thread, n)).to(Hub).wait();
+                    assert_eq!(sum.unwrap(), thread + n);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn who_waits_takes_over_from_who_gives_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on("slow", |(): ()| {
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(())
+    })
+    .unwrap()
+    .forever();
+    start(&hub);
+    let member = member("one", &hub.address().unwrap());
+    assert!(member.connected(PATIENCE));
+    let mut states = member.state();
+    while states.next_within(Duration::from_millis(100)).is_some() {}
+    let request = member.request::<_, ()>("slow", &()).to(Hub);
+    let pending = request.send().unwrap();
+    std::thread::scope(|scope| {
+        // It drives until it gives up, before the answer is there and without any news.
+        scope.spawn(|| states.next_within(Duration::from_millis(200)));
+        std::thread::sleep(Duration::from_millis(50));
+        let answered = pending.wait_within(Duration::from_secs(5));
+        assert!(answered.is_ok_and(|answer| answer.is_ok()), "nobody drives");
+    });
+}
+
+#[test]
+fn events_come_in_order_to_listeners_in_order_and_once_comes_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listen = |who: &'static str| {
+        let seen = Arc::clone(&seen);
+        move |n: u32| {
+            seen.lock().unwrap().push((who, n));
+            Ok(())
+        }
+    };
+    let first = hub.on("tick", listen("first"));
+    // A string names requests too, of which there is one handler.
+    assert!(
+        hub.on("tick", listen("other"))
+            .unwrap_err()
+            .is_handler_exists()
+    );
+    const TICK: switchboard_mio::name::Event<u32> = switchboard_mio::name::Event::new("tick");
+    let second = hub.on(TICK, listen("second")).unwrap();
+    hub.once(TICK, listen("once")).unwrap().forever();
+    hub.ready();
+    let member = member("one", &hub.address().unwrap());
+    for n in 0..3 {
+        member.emit(TICK, &n).to(Hub).send().unwrap();
+    }
+    let server = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| hub.serve_for(Duration::from_secs(2)));
+        let left = member.drain(PATIENCE);
+        assert!(left.is_empty(), "{left:?}");
+        serving.join()
+    });
+    server.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    let expected = [
+        ("first", 0),
+        ("second", 0),
+        ("once", 0),
+        ("first", 1),
+        ("second", 1),
+        ("first", 2),
+        ("second", 2),
+    ];
+    assert_eq!(seen, expected);
+    first.unwrap().cancel();
+    drop(second);
+}
+
+#[test]
+fn events_can_be_taken_one_by_one_without_a_handler() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let mut events = hub.events(Some("n")).unwrap();
+    hub.ready();
+    let member = member("one", &hub.address().unwrap());
+    let sender = std::thread::spawn(move || {
+        for n in 0..3000_u32 {
+            member.emit("n", &n).to(Hub).wait().unwrap();
+        }
+        member.drain(PATIENCE)
+    });
+    for n in 0..3000_u32 {
+        let event = events.next_within(PATIENCE).expect("it was sent");
+        assert_eq!(event.decode::<u32>(&hub).unwrap(), n);
+    }
+    // What was taken has to be told to the sender.
+    assert!(events.next_within(Duration::from_millis(200)).is_none());
+    assert!(sender.join().unwrap().is_empty());
+}
+
+#[test]
+fn a_receipt_says_whether_the_handler_took_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on("good", |_: u32| Ok(())).unwrap().forever();
+    hub.on("bad", |_: u32| Err::<(), _>(Fault::new("no")))
+        .unwrap()
+        .forever();
+    start(&hub);
+    let member = member("one", &hub.address().unwrap());
+    let emit = |name: &str| {
+        let emit = member.emit(name, &1_u32).to(Hub);
+        emit.receipt(Receipt::Handled).wait()
+    };
+    emit("good").unwrap();
+    for name in ["bad", "nobody"] {
+        let error = emit(name).unwrap_err();
+        assert!(matches!(error, SendError::NotDelivered { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_hub_that_comes_back_is_found_again_and_the_states_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = address_in(&folder);
+    let first = hub(&address);
+    start(&first);
+    let member = member("one", &address);
+    let mut states = member.state();
+    assert!(member.connected(PATIENCE));
+    drop(first);
+    let mut story = Vec::new();
+    let second = std::cell::OnceCell::new();
+    while story.len() < 3 {
+        match states.next_within(PATIENCE).expect("the story goes on") {
+            State::Connected { .. } => story.push("connected"),
+            State::Disconnected(_) => {
+                story.push("disconnected");
+                // The thread of the first one may still hold its lock for a moment.
+                let end = Instant::now() + PATIENCE;
+                let board = loop {
+                    match Board::listen(&address) {
+                        Ok(board) => break board,
+                        Err(error) => assert!(Instant::now() < end, "{error}"),
+                    }
+                };
+                let second = second.get_or_init(|| board.blocking());
+                second
+                    .on(ADD, |(a, b): (i32, i32)| Ok(a + b))
+                    .unwrap()
+                    .forever();
+                start(second);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(story, ["connected", "disconnected", "connected"]);
+    assert_eq!(member.request(ADD, &(2, 3)).to(Hub).wait().unwrap(), 5);
+}
+
+#[test]
+fn serving_ends_when_the_hub_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let mut config = switchboard_mio::Config::default();
+    config.reconnect = switchboard_mio::Reconnect::never();
+    let board = Board::builder().config(config);
+    let member = board.join(hub.address().unwrap()).unwrap().blocking();
+    let (said, heard) = std::sync::mpsc::channel();
+    let serving = member.clone();
+    std::thread::spawn(move || {
+        serving.serve();
+        said.send(()).unwrap();
+    });
+    start(&hub);
+    while !member.connected(Duration::from_millis(100)) {}
+    assert!(heard.try_recv().is_err(), "it serves");
+    drop(hub);
+    assert!(heard.recv_timeout(PATIENCE).is_ok(), "it serves nobody");
+}
+
+#[test]
+fn a_message_to_oneself_wakes_the_thread_that_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = switchboard_mio::Config::default();
+    // No timer may wake the thread in our place.
+    config.complete_grace = Duration::ZERO;
+    config.ready_after = Duration::from_millis(1);
+    let board = Board::builder().config(config);
+    let hub = board.listen(address_in(&folder)).unwrap().blocking();
+    let (said, heard) = std::sync::mpsc::channel();
+    hub.on("note", move |n: u32| Ok(said.send(n)?))
+        .unwrap()
+        .forever();
+    start(&hub);
+    // The thread sleeps by then, and this one does not wait for what it does.
+    std::thread::sleep(Duration::from_millis(200));
+    hub.emit("note", &7_u32).to(Hub).wait().unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok(7));
+}
+
+#[test]
+#[ignore = "a part of `a_peer_that_is_killed_is_known_to_be_gone_at_once`"]
+fn part_that_never_answers() {
+    let Some(address) = common::part() else {
+        return;
+    };
+    let peer = member("victim", &address);
+    peer.on("hang", |cx: Cx, (): ()| {
+        cx.peer().emit("begun", &()).to(cx.from()).wait()?;
+        loop {
+            std::thread::park();
+        }
+        #[allow(unreachable_code)]
+        Ok(())
+    })
+    .unwrap()
+    .forever();
+    peer.ready();
+    peer.serve();
+}
+
+#[test]
+fn a_peer_that_is_killed_is_known_to_be_gone_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let begun = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&begun);
+    hub.on("begun", move |_: ()| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    })
+    .unwrap()
+    .forever();
+    start(&hub);
+    let mut child = common::start_part("part_that_never_answers", &hub.address().unwrap());
+    let request = hub.request::<_, ()>("hang", &()).to("victim");
+    let pending = request.deadline(Duration::MAX).send().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while begun.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < end, "it never began");
+        std::thread::yield_now();
+    }
+    assert!(!pending.is_done());
+    child.kill().unwrap();
+    let killed = Instant::now();
+    let outcome = pending.wait();
+    let took = killed.elapsed();
+    assert!(
+        matches!(outcome, Err(RequestError::Unknown(UnknownCause::PeerGone))),
+        "{outcome:?}"
+    );
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    child.wait().unwrap();
+}
+
+#[test]
+fn dropping_a_request_cancels_it_and_its_handler_sees_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let (said, heard) = std::sync::mpsc::channel();
+    hub.on("slow", move |cx: Cx, (): ()| {
+        let _ = said.send("begun");
+        let end = Instant::now() + PATIENCE;
+        while !cx.cancelled() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        let _ = said.send(if cx.cancelled() {
+            "cancelled"
+        } else {
+            "not in time"
+        });
+        Ok(())
+    })
+    .unwrap()
+    .forever();
+    start(&hub);
+    hub.spawn().unwrap(); // one that drives while the other is in the handler
+    let member = member("one", &hub.address().unwrap());
+    member.spawn().unwrap();
+    let pending = member.request::<_, ()>("slow", &()).to(Hub).send().unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok("begun"));
+    drop(pending);
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok("cancelled"));
+}
+
+#[test]
+fn a_deadline_made_while_another_thread_sleeps_in_the_poller_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    start(&hub);
+    let member = member("one", &hub.address().unwrap());
+    member.ready();
+    assert!(member.connected(PATIENCE));
+    member.spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    // The thread has nothing to wait for but bytes.
+    std::thread::sleep(Duration::from_millis(500));
+    let request = member.request::<_, ()>("later", &()).to("not yet there");
+    let pending = request.deadline(Duration::from_millis(50)).send().unwrap();
+    while !pending.is_done() {
+        assert!(Instant::now() < end, "nobody woke the thread that sleeps");
+        std::thread::yield_now();
+    }
+    assert!(matches!(pending.wait(), Err(RequestError::NotRun(_))));
+}
+
+#[test]
+fn a_full_buffer_makes_the_caller_wait_and_everything_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    let sum = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&sum);
+    hub.on("blob", move |blob: Vec<u8>| {
+        count.fetch_add(u32::from(blob[0]), Ordering::Relaxed);
+        Ok(())
+    })
+    .unwrap()
+    .forever();
+    start(&hub);
+    let mut config = switchboard_proto::Config::default();
+    config.send_buffer = 50_000;
+    let board = Board::builder().config(config);
+    let member = board.join(hub.address().unwrap()).unwrap().blocking();
+    assert!(member.connected(PATIENCE));
+    for _ in 0..100 {
+        member
+            .emit("blob", &vec![1_u8; 20_000])
+            .to(Hub)
+            .wait()
+            .unwrap();
+    }
+    assert!(member.drain(PATIENCE).is_empty());
+    assert_eq!(sum.load(Ordering::Relaxed), 100);
+}
+
+#[test]
+fn everyone_hears_an_event_but_the_sender_and_the_excepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    start(&hub);
+    let address = hub.address().unwrap();
+    let members: Vec<Peer> = ["a", "b", "c"].map(|name| member(name, &address)).into();
+    let mut heard: Vec<_> = members
+        .iter()
+        .map(|member| {
+            let events = member.events(Some("hello")).unwrap();
+            member.ready();
+            assert!(member.connected(PATIENCE));
+            events
+        })
+        .collect();
+    let end = Instant::now() + PATIENCE;
+    while members[0].peers().iter().filter(|peer| peer.is_up).count() < 4 {
+        assert!(Instant::now() < end, "not everybody came up");
+        for member in &members {
+            member.serve_for(Duration::from_millis(10));
+        }
+    }
+    let third = members[2].id().unwrap();
+    let emit = members[0].emit("hello", "all").to(Everyone);
+    emit.except(&[third]).send().unwrap();
+    let text = heard[1].next_within(PATIENCE).expect("b hears it");
+    assert_eq!(text.decode::<String>(&members[1]).unwrap(), "all");
+    for at in [0, 2] {
+        assert!(heard[at].next_within(Duration::from_millis(100)).is_none());
+    }
+}
+
+#[test]
+fn close_ends_what_waits_and_the_drop_of_the_last_handle_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = address_in(&folder);
+    let nobody = member("one", &address);
+    let waiting = nobody.clone();
+    let request = std::thread::spawn(move || {
+        let request = waiting.request::<_, ()>("any", &()).to(Hub);
+        request.deadline(Duration::MAX).wait()
+    });
+    let closing = nobody.clone();
+    let serving = std::thread::spawn(move || closing.serve());
+    std::thread::sleep(Duration::from_millis(20));
+    nobody.close();
+    let outcome = request.join().unwrap();
+    assert!(
+        matches!(outcome, Err(RequestError::NotRun(_))),
+        "{outcome:?}"
+    );
+    serving.join().unwrap();
+    // A thread that serves holds no handle, so this is the last one.
+    let hub = hub(&address);
+    start(&hub);
+    drop(hub);
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = Board::listen(&address) {
+        assert!(Instant::now() < end, "{error}");
+    }
+}

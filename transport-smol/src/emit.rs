@@ -1,0 +1,214 @@
+//! Events: to one peer, to many, or to whoever listens.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use switchboard_proto::outgoing::{IntoTargets, Receivers};
+use switchboard_proto::{Fate, MessageId, PeerId, Receipt, SendOptions};
+
+use crate::error::{NotSent, Reason};
+use crate::ops::{Ending, Progress, Submission, Submitted};
+use crate::outbound::{Draft, Pending};
+use crate::peer::Peer;
+use crate::shared::State;
+
+/// An event that is put together; from [`Peer::emit`]. Awaiting it sends it.
+///
+/// Without a target it goes to every other peer that listens for its name. `Ok` means accepted into a
+/// bounded buffer, or what [`Emit::receipt`] asks for. Where the buffer is full, the caller waits.
+///
+/// **Cancel-safe** in this sense: an event whose future is dropped while it waits for room is never
+/// sent; one that waits for its receipt is on its way, and only the receipt is not told.
+#[must_use = "an event is sent when it is awaited"]
+pub struct Emit<'a> {
+    peer: &'a Peer,
+    draft: Draft,
+    options: SendOptions,
+}
+
+/// The future of an [`Emit`].
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Sending {
+    stage: Stage,
+    peer: Peer,
+}
+
+enum Stage {
+    Unsent(Box<Result<Submission, NotSent>>),
+    Waits(Pending),
+    Over,
+}
+
+impl<'a> Emit<'a> {
+    pub(crate) fn new(peer: &'a Peer, draft: Draft) -> Self {
+        Self {
+            peer,
+            draft,
+            options: SendOptions::default(),
+        }
+    }
+
+    /// For whom it is: a peer's id, its name or `name#generation`, [`Hub`](crate::Hub),
+    /// [`Parent`](crate::Parent), [`Everyone`](crate::Everyone), the sender of a message, or a tuple
+    /// or slice of those for their union. Each receiver gets one copy however often it is meant.
+    pub fn to(mut self, targets: impl IntoTargets) -> Self {
+        self.draft.to(targets);
+        self
+    }
+
+    /// Leaves peers out, whatever the targets say.
+    pub fn except(mut self, peers: &[PeerId]) -> Self {
+        self.draft.receivers().except(peers);
+        self
+    }
+
+    /// Makes this peer one of everyone, and of those that listen.
+    pub fn include_self(mut self) -> Self {
+        self.draft.receivers().include_self();
+        self
+    }
+
+    /// What to wait for beyond acceptance: that the receiving application took it, or that its
+    /// handlers returned `Ok`. Of an event to many, the first receipt counts.
+    pub fn receipt(mut self, receipt: Receipt) -> Self {
+        self.options.receipt = receipt;
+        self
+    }
+
+    /// Gives the event up where it was not handed to a link by then. Default: never.
+    pub fn expires(mut self, after: Duration) -> Self {
+        self.options.expires = Some(after);
+        self
+    }
+
+    /// Moves a descriptor to the receiver, which must be one, on the same machine. It is closed here
+    /// when the receiver's process has it, and comes back with a refusal. At most 16.
+    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.draft.attach(descriptor.into());
+        self
+    }
+
+    /// Lets the descriptors wait for a peer that is not ready yet, however long that takes; without
+    /// this they are refused.
+    pub fn queue_attachments(mut self) -> Self {
+        self.options.queue_attachments = true;
+        self
+    }
+
+    /// Sends at once, or not at all. A receipt that was asked for is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// Why not, with the message and its descriptors; [`NotSent::is_full`] where there is no room
+    /// now.
+    pub fn try_send(mut self) -> Result<MessageId, NotSent> {
+        self.options.receipt = Receipt::None;
+        let peer = self.peer;
+        let submission = self.into_submission()?;
+        match submit(peer, submission, None) {
+            Submitted::Done(id) => Ok(id),
+            Submitted::Refused(error) => Err(not_accepted(error)),
+            // Not of one that neither waits for room nor for a receipt.
+            Submitted::Waits(op) => {
+                drop(Pending::new(peer.shared().clone(), op));
+                Err(NotSent::unmade(Reason::Unconfirmed, Vec::new()))
+            }
+        }
+    }
+
+    fn into_submission(self) -> Result<Submission, NotSent> {
+        let message = self.draft.finish(Receivers::into_event_target)?;
+        Ok(Submission::Event(message, self.options))
+    }
+}
+
+impl IntoFuture for Emit<'_> {
+    type Output = Result<MessageId, NotSent>;
+    type IntoFuture = Sending;
+
+    fn into_future(self) -> Sending {
+        let peer = self.peer.clone();
+        let submission = self.into_submission();
+        Sending {
+            stage: Stage::Unsent(Box::new(submission)),
+            peer,
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<MessageId, NotSent>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Stage::Unsent(_) = this.stage
+            && let Stage::Unsent(unsent) = std::mem::replace(&mut this.stage, Stage::Over)
+        {
+            let waker = Some(cx.waker());
+            return match (*unsent).map(|submission| submit(&this.peer, submission, waker)) {
+                Ok(Submitted::Done(id)) => Poll::Ready(Ok(id)),
+                Ok(Submitted::Refused(error)) => Poll::Ready(Err(not_accepted(error))),
+                Ok(Submitted::Waits(op)) => {
+                    this.stage = Stage::Waits(Pending::new(this.peer.shared().clone(), op));
+                    Poll::Pending
+                }
+                Err(not_sent) => Poll::Ready(Err(not_sent)),
+            };
+        }
+        let Stage::Waits(pending) = &mut this.stage else {
+            return Poll::Pending;
+        };
+        match pending.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(progress) => {
+                this.stage = Stage::Over;
+                Poll::Ready(end_of(progress))
+            }
+        }
+    }
+}
+
+fn submit(peer: &Peer, submission: Submission, waits: Option<&Waker>) -> Submitted {
+    peer.shared().with(|state| {
+        let State { ops, engine, .. } = state;
+        ops.submit(engine, submission, waits)
+    })
+}
+
+fn not_accepted(error: switchboard_proto::SendError<OwnedFd>) -> NotSent {
+    NotSent::new(Reason::NotAccepted(error.reason), Some(error.message))
+}
+
+fn end_of(progress: Progress) -> Result<MessageId, NotSent> {
+    let (id, fate) = match progress {
+        Progress::Accepted(id) => return Ok(id),
+        Progress::Refused(error) => return Err(not_accepted(error)),
+        Progress::Ended(id, Ending::Fate(fate)) => (id, fate),
+        // Outcomes are of requests.
+        Progress::Ended(id, Ending::Outcome(_)) => return Ok(id),
+    };
+    match fate {
+        Fate::Delivered | Fate::Handled => Ok(id),
+        Fate::HandlerFailed => Err(NotSent::new(Reason::HandlerFailed, None)),
+        Fate::Refused { reason, message } => Err(NotSent::new(Reason::Refused(reason), message)),
+        Fate::Unconfirmed => Err(NotSent::new(Reason::Unconfirmed, None)),
+    }
+}
+
+impl fmt::Debug for Emit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit")
+            .field("draft", &self.draft)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}

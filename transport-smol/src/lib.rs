@@ -1,0 +1,108 @@
+//! Switchboard for async programs: named events, requests with one truthful outcome, and file
+//! descriptors, between the processes of one application.
+//!
+//! ```no_run
+//! use switchboard_smol::{Call, join};
+//!
+//! const ADD: Call<(i32, i32), i32> = Call::new("math.add");
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let peer = join("unix:/run/user/1000/demo.sock").await?;
+//! peer.on(ADD, async |(a, b): (i32, i32)| Ok(a + b)).forever();
+//! let sum: i32 = peer.request(ADD, &(2, 3)).to("worker/1").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`listen`] is the hub at an address, [`join`] a member that never becomes one. Both run their
+//! [`Driver`] on smol's global executor (feature `smol`, on by default); [`Builder::split`] hands it to
+//! the caller instead and spawns nothing. Futures of this crate work under any executor, tokio's
+//! included, and under a bare `block_on`: what waits for sockets and time is async-io's reactor,
+//! which has a thread of its own where nobody else turns it.
+//!
+//! An operation writes to its socket inline, in the caller's own task; there is no channel to the
+//! driver on the way out. Dropping never waits, never panics and needs no executor.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod cx;
+mod dispatch;
+mod driver;
+mod emit;
+mod error;
+mod events;
+mod handler;
+mod ops;
+mod outbound;
+mod peer;
+mod queue;
+mod request;
+mod service;
+mod shared;
+mod sources;
+mod state;
+mod stats;
+mod sub;
+mod tasks;
+mod wakeups;
+
+pub use builder::{Builder, ToAddress, builder};
+pub use cx::{Cancelled, Cx};
+pub use driver::Driver;
+pub use emit::{Emit, Sending};
+pub use error::{ConnectionError, JoinError, NotSent, Reason, RegisterError, RequestError};
+pub use events::{Events, Received};
+pub use handler::{Handler, HandlerName, OfContext, OfMessage};
+pub use peer::Peer;
+pub use request::{Reply, Request};
+pub use state::{State, States};
+pub use stats::{HandlerStats, Stats};
+pub use sub::Sub;
+
+pub use switchboard_os::Address;
+pub use switchboard_os::engine::Side;
+pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
+pub use switchboard_proto::fault::Fault;
+pub use switchboard_proto::name::{Call, Event};
+pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent};
+pub use switchboard_proto::wire::Refusal;
+pub use switchboard_proto::{
+    Config, Disconnect, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,
+    Reconnect, SendRefusal, Sender, UnknownCause,
+};
+
+/// Becomes the hub at this address, with the driver on smol's global executor.
+///
+/// Cancel-safe: dropping the future leaves nothing behind.
+///
+/// # Errors
+///
+/// The address is none, or cannot be listened at.
+#[cfg(feature = "smol")]
+pub async fn listen(address: impl ToAddress) -> Result<Peer, JoinError> {
+    builder(address).listen().await
+}
+
+/// Joins the hub at this address, with the driver on smol's global executor. A hub that is not there
+/// yet is waited for.
+///
+/// Cancel-safe: dropping the future leaves nothing behind.
+///
+/// # Errors
+///
+/// The address is none, or the hub refuses this peer.
+#[cfg(feature = "smol")]
+pub async fn join(address: impl ToAddress) -> Result<Peer, JoinError> {
+    builder(address).join().await
+}
+
+/// As [`join`], without waiting: the peer is not yet connected, and what is sent before is queued.
+///
+/// # Errors
+///
+/// The address is none.
+#[cfg(feature = "smol")]
+pub fn open(address: impl ToAddress) -> Result<Peer, JoinError> {
+    builder(address).open()
+}

@@ -1,0 +1,460 @@
+//! The handle of a peer.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use switchboard_os::engine::{Actor, Adopt, NotTheHub, Side};
+use switchboard_os::{Address, Stream};
+use switchboard_proto::codec::{Decode, Encode, Value};
+use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::{
+    Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError, NamespaceId, PeerId,
+};
+
+use crate::emit::Emit;
+use crate::error::{ConnectionError, RegisterError};
+use crate::events::Events;
+use crate::handler::{Handler, HandlerName, erase};
+use crate::outbound::Draft;
+use crate::queue::Queue;
+use crate::request::Request;
+use crate::service::{Entry, Requests, Roles, Run};
+use crate::shared::{Handle, Shared, State};
+use crate::state::States;
+use crate::stats::Stats;
+use crate::sub::Sub;
+
+/// A peer of an application: one process that talks to the others, in one of its namespaces.
+///
+/// Clones are the same peer. With the last clone the peer is closed, as by [`Peer::close`]; a stream
+/// of its events, a future of its requests and the [`Cx`](crate::Cx) of a running handler count as
+/// clones, and so does one that a handler has captured. No drop waits, panics or needs an executor.
+#[derive(Clone)]
+pub struct Peer {
+    handle: Arc<Handle>,
+    namespace: NamespaceId,
+    namespace_name: Arc<str>,
+}
+
+/// A peer that is not kept alive.
+#[derive(Debug)]
+pub(crate) struct WeakPeer {
+    shared: Arc<Shared>,
+    namespace: NamespaceId,
+}
+
+/// Talking.
+impl Peer {
+    /// Asks one peer, and waits for the one outcome. Awaiting the [`Request`] makes it.
+    ///
+    /// The name is a [`Call`](crate::Call), which fixes the types, or a string.
+    ///
+    /// # Errors
+    ///
+    /// Of the future: [`RequestError`](crate::RequestError), which says whether the handler ran.
+    pub fn request<M, R>(&self, name: impl CallName<M, R>, data: &M) -> Request<'_, R>
+    where
+        M: Encode + ?Sized,
+        R: Decode,
+    {
+        let draft = Draft::new(self, name.name(), data);
+        Request::new(self, name.name().to_owned(), draft)
+    }
+
+    /// Sends an event. Awaiting the [`Emit`] sends it; without a target it goes to every other peer
+    /// that listens for the name.
+    ///
+    /// # Errors
+    ///
+    /// Of the future: [`NotSent`](crate::NotSent), with what was not sent.
+    pub fn emit<M>(&self, name: impl EventName<M>, data: &M) -> Emit<'_>
+    where
+        M: Encode + ?Sized,
+    {
+        Emit::new(self, Draft::new(self, name.name(), data))
+    }
+
+    /// Sends the event `message`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::emit`].
+    pub fn send<M>(&self, data: &M) -> Emit<'_>
+    where
+        M: Encode + ?Sized,
+    {
+        self.emit("message", data)
+    }
+
+    /// Sends an event again that came back with an error, with its target and its descriptors.
+    pub fn resend(&self, message: Message<std::os::fd::OwnedFd>) -> Emit<'_> {
+        Emit::new(self, Draft::again(message))
+    }
+}
+
+/// Listening.
+impl Peer {
+    /// Calls a handler for each message of the name: events for an [`Event`](crate::Event), requests
+    /// for a [`Call`](crate::Call), both for a string. See [`Handler`] for its two shapes.
+    ///
+    /// All handlers of an event are called, in the order of registration. A request is answered by
+    /// one: of several that are registered for one string by the first, which
+    /// [`Sub::answers_requests`] tells; a second one for a `Call` is refused, which [`Sub::refused`]
+    /// tells.
+    ///
+    /// Handlers run at the same time, up to the limit of the builder (64); each is begun in the order
+    /// in which the messages came. A panic is the failure that the requester sees. A handler may call
+    /// back, also whoever called it. One that works long without awaiting holds up this whole peer:
+    /// move such work to a thread.
+    pub fn on<M, R, S>(&self, name: impl HandlerName<M, R>, handler: impl Handler<M, R, S>) -> Sub
+    where
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        self.register(&name, Requests::IfFree, handler, false, false)
+    }
+
+    /// As [`Peer::on`], for messages of one sender one after the other: the next is begun when the
+    /// handlers of the one before have returned. Those that wait count for the limit of handlers.
+    pub fn on_ordered<M, R, S>(
+        &self,
+        name: impl HandlerName<M, R>,
+        handler: impl Handler<M, R, S>,
+    ) -> Sub
+    where
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        self.register(&name, Requests::IfFree, handler, false, true)
+    }
+
+    /// As [`Peer::on`], for one message only, also when two arrive together.
+    pub fn once<M, R, S>(&self, name: impl HandlerName<M, R>, handler: impl Handler<M, R, S>) -> Sub
+    where
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        self.register(&name, Requests::IfFree, handler, true, false)
+    }
+
+    /// As [`Peer::on`], in the place of the handler that answers requests of the name now. What that
+    /// one has begun finishes.
+    pub fn replace<M, R, S>(
+        &self,
+        name: impl HandlerName<M, R>,
+        handler: impl Handler<M, R, S>,
+    ) -> Sub
+    where
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        self.register(&name, Requests::Replace, handler, false, false)
+    }
+
+    /// Every event of the namespace, as a stream of dynamic [`Value`]s;
+    /// [`Received::decode_as`](crate::Received::decode_as) makes another type of one.
+    pub fn events(&self) -> Events<Value> {
+        self.stream(None)
+    }
+
+    /// The events of one name, as a stream.
+    pub fn events_of<M: Decode>(&self, name: impl EventName<M>) -> Events<M> {
+        self.stream(Some(name.name()))
+    }
+
+    /// Says that the handlers of this namespace are registered: a name that nobody has is refused at
+    /// once from now on. Until then what has no handler is queued, for at most
+    /// `Config::ready_after` (1 s) from the attachment on. A builder with handlers says it by itself.
+    pub fn ready(&self) {
+        self.shared().with(|state| {
+            let now = state.now();
+            state.engine.node().ready(now, self.namespace);
+        });
+    }
+}
+
+/// The peer itself and those around it.
+impl Peer {
+    /// The same peer in another namespace. `_` is the default one.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`, or 1,024 are open.
+    pub fn ns(&self, name: &str) -> Result<Self, NameError> {
+        let namespace_name: Arc<str> = name.into();
+        let namespace = self.shared().with(|state| {
+            let now = state.now();
+            let id = state.engine.node().open(now, name)?;
+            state.service.opened(id, &namespace_name);
+            Ok(id)
+        })?;
+        Ok(Self {
+            handle: Arc::clone(&self.handle),
+            namespace,
+            namespace_name,
+        })
+    }
+
+    /// The namespace of this handle; `_` is the default one.
+    pub fn namespace(&self) -> &str {
+        &self.namespace_name
+    }
+
+    /// The id of this peer, once it has been attached.
+    pub fn id(&self) -> Option<PeerId> {
+        self.identity().map(|(id, _)| id)
+    }
+
+    /// The id and the generation of this peer, once it has been attached.
+    pub fn identity(&self) -> Option<(PeerId, Generation)> {
+        self.shared()
+            .look(|state| state.engine.node_ref().identity())
+    }
+
+    /// The random identity of this life of the peer.
+    pub fn instance(&self) -> InstanceId {
+        self.shared()
+            .look(|state| state.engine.node_ref().instance())
+    }
+
+    /// Whether the peer is attached to a hub, or is one.
+    pub fn is_connected(&self) -> bool {
+        self.shared()
+            .look(|state| !state.closed && state.engine.node_ref().is_connected())
+    }
+
+    /// Waits until the peer is attached to a hub; at once if it is.
+    ///
+    /// Cancel-safe: dropping the future changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The hub refuses this peer, no further attempt is made, or the peer was closed.
+    pub async fn connected(&self) -> Result<(), ConnectionError> {
+        poll_fn(|cx| {
+            self.shared().look(|state| match state.connection() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    state.wait(cx.waker());
+                    Poll::Pending
+                }
+            })
+        })
+        .await
+    }
+
+    /// News of this peer and of others, from now on. Ends when the peer is closed.
+    pub fn state(&self) -> States {
+        let queue = self.shared().look(|state| state.watchers.add());
+        States::new(queue, self.clone())
+    }
+
+    /// Who is there now, as the roster of this peer says: this one and the hub included, by rising
+    /// id.
+    pub fn peers(&self) -> Vec<switchboard_proto::Peer> {
+        self.shared()
+            .look(|state| state.engine.node_ref().roster().peers().cloned().collect())
+    }
+
+    /// Where this peer listens, with the real port; `None` unless it is the hub.
+    pub fn address(&self) -> Option<Address> {
+        self.shared().address.clone()
+    }
+
+    /// How long a request waits for which the caller says nothing: of this namespace, or, from the
+    /// default one, of every namespace without a time of its own. `Duration::MAX` means for ever;
+    /// zero is ignored.
+    pub fn set_default_deadline(&self, deadline: Duration) {
+        let namespace = (self.namespace() != "_").then_some(self.namespace);
+        self.shared().with(|state| {
+            let node = state.engine.node();
+            node.set_default_deadline(namespace, deadline);
+        });
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared().look(|state| Stats {
+            core: *state.engine.node_ref().stats(),
+            io: *state.engine.stats(),
+            handlers: state.stats,
+        })
+    }
+
+    /// The peer of a child process, over the channel that its parent has left to it, with the driver
+    /// on smol's global executor; attached when it returns. With handlers of its own a child begins
+    /// with [`Builder::of_parent`](crate::Builder::of_parent).
+    ///
+    /// Cancel-safe: dropping the future ends the connection; the channel can be taken only once.
+    ///
+    /// # Errors
+    ///
+    /// The program was not started by such a parent, or the parent refuses it.
+    #[cfg(feature = "smol")]
+    pub async fn parent() -> Result<Self, crate::JoinError> {
+        crate::Builder::of_parent()?.join().await
+    }
+
+    /// Takes over a connection that is there already, such as one to a child process.
+    pub fn adopt(&self, stream: Stream, side: Side) -> LinkId {
+        self.shared().with(|state| state.engine.adopt(stream, side))
+    }
+
+    /// Ends a connection of [`Peer::adopt`], because the process at its other end has exited. What
+    /// it still holds is read first.
+    pub fn hangup(&self, link: LinkId, cause: Hangup) {
+        self.shared().with(|state| state.engine.hangup(link, cause));
+    }
+
+    /// Accepts nothing more, and waits until everything that was accepted has been taken by its
+    /// receivers and every request has its outcome, but no longer than `within`. Returns what is not
+    /// known to be taken: nothing, if all went well. [`Peer::close`] comes after.
+    ///
+    /// Cancel-safe: the drain goes on, and can be awaited again.
+    pub async fn drain(&self, within: Duration) -> Vec<MessageId> {
+        self.shared().with(|state| {
+            state.drained = None;
+            let now = state.now();
+            state.engine.node().drain(now, within);
+        });
+        poll_fn(|cx| {
+            self.shared().look(|state| {
+                if state.drained.is_some() || state.closed {
+                    return Poll::Ready(state.engine.node_ref().undelivered());
+                }
+                state.wait(cx.waker());
+                Poll::Pending
+            })
+        })
+        .await
+    }
+
+    /// Leaves: the others are told, requests end, streams end, handlers that run are dropped, no
+    /// attempt to reach the hub is made any more. At once; who wants everything delivered drains
+    /// before.
+    pub fn close(&self) {
+        self.shared().with(State::close);
+    }
+}
+
+impl Peer {
+    pub(crate) fn of(handle: Arc<Handle>, namespace: NamespaceId, name: Arc<str>) -> Self {
+        Self {
+            handle,
+            namespace,
+            namespace_name: name,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    pub(crate) fn namespace_id(&self) -> NamespaceId {
+        self.namespace
+    }
+
+    pub(crate) fn weak(&self) -> WeakPeer {
+        WeakPeer {
+            shared: Arc::clone(self.shared()),
+            namespace: self.namespace,
+        }
+    }
+
+    pub(crate) fn unregister(&self, entry: &Entry) -> Vec<Entry> {
+        self.weak().unregister(entry)
+    }
+
+    pub(crate) fn enlist(
+        &self,
+        name: &str,
+        roles: Roles,
+        entry: &Entry,
+    ) -> Result<bool, RegisterError> {
+        let (result, former) = self.shared().with(|state| {
+            let State {
+                service, engine, ..
+            } = state;
+            service.register(engine, self.namespace, name, entry, roles)
+        });
+        drop(former);
+        result
+    }
+
+    fn register<M, R, S, N>(
+        &self,
+        name: &N,
+        requests: Requests,
+        handler: impl Handler<M, R, S>,
+        once: bool,
+        ordered: bool,
+    ) -> Sub
+    where
+        N: HandlerName<M, R>,
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        let entry = Entry::new(Run::Handler(erase(handler)), once, ordered);
+        let registered = self.enlist(name.as_name(), roles_of(name, requests), &entry);
+        Sub::new(self.weak(), entry, registered)
+    }
+
+    fn stream<M>(&self, name: Option<&str>) -> Events<M> {
+        let queue = Queue::new();
+        let entry = Entry::new(Run::Stream(queue.clone()), false, false);
+        let registered = self.shared().with(|state| {
+            let State {
+                service, engine, ..
+            } = state;
+            service.register_stream(engine, self.namespace, name, &entry)
+        });
+        Events::new(queue, entry, self.clone(), registered.err())
+    }
+}
+
+/// Children and the like live in the peer's driver.
+impl Adopt for &Peer {
+    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
+        self.shared().with(|state| state.engine.host(actor))
+    }
+}
+
+/// What a name of this type is registered for.
+pub(crate) fn roles_of<M, R, N: HandlerName<M, R>>(_: &N, requests: Requests) -> Roles {
+    Roles {
+        events: N::EVENTS,
+        requests: match N::REQUESTS {
+            true => requests,
+            false => Requests::None,
+        },
+    }
+}
+
+impl WeakPeer {
+    /// Takes an entry out. What gave way is dropped by the caller, without a lock.
+    pub(crate) fn unregister(&self, entry: &Entry) -> Vec<Entry> {
+        self.shared.with(|state| {
+            let State {
+                service, engine, ..
+            } = state;
+            service.unregister(engine, self.namespace, entry)
+        })
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("instance", &self.instance())
+            .field("namespace", &self.namespace_name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,314 @@
+//! What a peer's handles and its driver share: the engine under one lock, and the rule how the lock
+//! is used.
+//!
+//! An operation takes the lock once, tells the node, writes what came of it as far as the sockets
+//! take it, and leaves. Nobody is woken and nothing of the application runs or is dropped before the
+//! lock is free.
+
+use std::fmt;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+
+use smallvec::SmallVec;
+use switchboard_os::engine::Engine;
+use switchboard_os::{Address, Clock};
+use switchboard_proto::codec::CodecTable;
+use switchboard_proto::{Event, Instant, MessageId, RequestId, Target};
+
+use crate::error::ConnectionError;
+use crate::ops::{Ending, Ops};
+use crate::service::Service;
+use crate::state::{State as PeerState, Watchers};
+use crate::stats::HandlerStats;
+use crate::wakeups::Wakeups;
+
+pub(crate) type Wakes = SmallVec<[Waker; 4]>;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) codecs: CodecTable,
+    /// Where the hub listens.
+    pub(crate) address: Option<Address>,
+    /// For the peer in each `Cx`.
+    handle: OnceLock<Weak<Handle>>,
+}
+
+/// What all clones of a peer hold together: with the last one the peer is closed.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) service: Service,
+    pub(crate) ops: Ops,
+    pub(crate) watchers: Watchers,
+    pub(crate) stats: HandlerStats,
+    pub(crate) connection: Connection,
+    /// Who waits for the connection, or for the end of a drain.
+    waiting: Vec<Waker>,
+    /// How the drain ended.
+    pub(crate) drained: Option<bool>,
+    /// Whom to wake when the lock is free.
+    wakes: Wakes,
+    /// What the driver's timer is set to.
+    armed: Option<Instant>,
+    pub(crate) closed: bool,
+}
+
+/// Why there is no connection, as far as that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) refused: Option<switchboard_proto::wire::AttachRefusal>,
+    pub(crate) gave_up: bool,
+    /// What the last attempt failed with, in words.
+    pub(crate) fault: Option<String>,
+}
+
+impl Shared {
+    pub(crate) fn begin(
+        engine: Engine,
+        codecs: CodecTable,
+        service: Service,
+        address: Option<Address>,
+    ) -> Arc<Handle> {
+        let state = State {
+            engine,
+            service,
+            ops: Ops::default(),
+            watchers: Watchers::default(),
+            stats: HandlerStats::default(),
+            connection: Connection::default(),
+            waiting: Vec::new(),
+            drained: None,
+            wakes: Wakes::new(),
+            armed: None,
+            closed: false,
+        };
+        let shared = Arc::new(Self {
+            state: Mutex::new(state),
+            wakeups: Arc::default(),
+            codecs,
+            address,
+            handle: OnceLock::new(),
+        });
+        let handle = Arc::new(Handle {
+            shared: Arc::clone(&shared),
+        });
+        // It was made two lines above, so nobody has set it.
+        let _ = shared.handle.set(Arc::downgrade(&handle));
+        handle
+    }
+
+    /// Runs an operation and carries out what follows from it.
+    pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = operation(&mut state);
+        state.settle();
+        let wakes = mem::take(&mut state.wakes);
+        let poke = state.needs_driver();
+        drop(state);
+        fire(wakes);
+        if poke {
+            self.wakeups.poke();
+        }
+        result
+    }
+
+    /// As [`Shared::with`], for the driver itself, which sees to the rest.
+    pub(crate) fn drive<R>(&self, turn: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = turn(&mut state);
+        let wakes = mem::take(&mut state.wakes);
+        drop(state);
+        fire(wakes);
+        result
+    }
+
+    /// Looks, and changes nothing that anybody has to know of.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        look(&mut self.lock())
+    }
+
+    /// `None` where the last peer was dropped.
+    pub(crate) fn handle(&self) -> Option<Arc<Handle>> {
+        self.handle.get()?.upgrade()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of the application runs under it. A panic there is a defect of ours, and going on
+        // with the other conversations beats a second panic in every handle.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(crate) fn now(&self) -> Instant {
+        self.engine.now()
+    }
+
+    /// Writes what is to be written and spreads the news, until there is none.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.engine.flush();
+            let Some(event) = self.engine.next_event() else {
+                break;
+            };
+            self.spread(event);
+            while let Some(event) = self.engine.next_event() {
+                self.spread(event);
+            }
+        }
+        while let Some(fault) = self.engine.next_fault() {
+            let text = fault.to_string();
+            self.connection.fault = Some(text.clone());
+            self.tell(PeerState::Fault(text));
+        }
+    }
+
+    /// Ends the peer: others are told, and everything that waits gets its end.
+    pub(crate) fn close(&mut self) {
+        if mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let now = self.now();
+        self.engine.unlisten();
+        self.engine.node().close(now);
+        self.settle();
+        self.ops.refuse_all(&mut self.engine, &mut self.wakes);
+        self.settle();
+        // Each holds its descriptor until it is taken, and the driver may be gone, or takes its
+        // duplicates out with its own end.
+        while self.engine.next_source().is_some() {}
+        self.connection_changed();
+        self.wakes.extend(self.watchers.end());
+        self.wakes.extend(self.service.end());
+    }
+
+    /// Whether the connection stands, or why it will not.
+    pub(crate) fn connection(&self) -> Option<Result<(), ConnectionError>> {
+        if self.closed {
+            return Some(Err(ConnectionError::Closed));
+        }
+        if self.engine.node_ref().is_connected() {
+            return Some(Ok(()));
+        }
+        if let Some(reason) = self.connection.refused {
+            return Some(Err(ConnectionError::Refused(reason)));
+        }
+        let last = || self.connection.fault.clone().unwrap_or_default();
+        let gave_up = self.connection.gave_up;
+        gave_up.then(|| Err(ConnectionError::GaveUp { last: last() }))
+    }
+
+    /// Wakes this one when the connection, or the drain, has changed.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    /// The deadline that the driver sleeps until from now on.
+    pub(crate) fn arm(&mut self) -> Option<Instant> {
+        self.armed = self.engine.deadline();
+        self.armed
+    }
+
+    /// Whether something is left that only the driver does.
+    fn needs_driver(&self) -> bool {
+        // `None` is no deadline, so an earlier one cannot be told by comparing the options.
+        let earlier = match (self.engine.deadline(), self.armed) {
+            (Some(deadline), Some(armed)) => deadline < armed,
+            (deadline, None) => deadline.is_some(),
+            (None, Some(_)) => false,
+        };
+        earlier
+            || self.closed
+            || self.engine.has_source_changes()
+            || self.engine.has_more()
+            || self.service.has_incoming()
+    }
+
+    fn tell(&mut self, state: PeerState) {
+        self.wakes.extend(self.watchers.tell(&state));
+    }
+
+    fn connection_changed(&mut self) {
+        self.wakes.extend(self.waiting.drain(..));
+    }
+
+    fn spread(&mut self, event: Event<OwnedFd>) {
+        match event {
+            Event::Incoming(namespace) => self.service.incoming(namespace),
+            Event::Outcome { request, outcome } => {
+                let RequestId(id) = request;
+                let ending = Ending::Outcome(outcome);
+                let _ = self.ops.end(MessageId(id), ending, &mut self.wakes);
+            }
+            Event::Fate { message, fate } => {
+                let unasked = self.ops.end(message, Ending::Fate(fate), &mut self.wakes);
+                if let Some(Ending::Fate(fate)) = unasked
+                    && let Some(state) = PeerState::of_fate(message, &fate)
+                {
+                    self.tell(state);
+                }
+            }
+            Event::Cancelled(ticket) => self.wakes.extend(self.service.cancelled(ticket)),
+            Event::Sendable(target) => self.sendable(&target),
+            Event::Drained { clean } => {
+                self.drained = Some(clean);
+                self.connection_changed();
+            }
+            other => self.spread_connection(other),
+        }
+    }
+
+    fn spread_connection(&mut self, event: Event<OwnedFd>) {
+        match &event {
+            Event::Connected { .. } => self.connection = Connection::default(),
+            Event::AttachRefused(reason) => self.connection.refused = Some(*reason),
+            Event::GaveUp => self.connection.gave_up = true,
+            Event::Disconnected(_) | Event::Fenced | Event::HubChanged => {}
+            _ => {
+                if let Some(state) = PeerState::of_event(&event) {
+                    self.tell(state);
+                }
+                return;
+            }
+        }
+        if let Some(state) = PeerState::of_event(&event) {
+            self.tell(state);
+        }
+        self.connection_changed();
+    }
+
+    fn sendable(&mut self, target: &Target) {
+        self.ops.sendable(target, &mut self.engine, &mut self.wakes);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.with(State::close);
+    }
+}
+
+/// The time on the clock that every engine has.
+pub(crate) fn clock_now() -> Instant {
+    Instant::from_nanos(Clock.now())
+}
+
+fn fire(wakes: Wakes) {
+    for waker in wakes {
+        waker.wake();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
