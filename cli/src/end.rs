@@ -117,6 +117,18 @@ pub struct NoReply {
     pub fault: Option<Fault>,
 }
 
+impl NoReply {
+    /// The connection ended before the outcome came.
+    pub fn hub_lost() -> Self {
+        Self {
+            end: End::Unknown,
+            outcome: "unknown",
+            why: "the connection to the hub was lost, and the request may have run".into(),
+            fault: None,
+        }
+    }
+}
+
 impl From<RequestError> for NoReply {
     fn from(error: RequestError) -> Self {
         let (end, outcome) = match &error {

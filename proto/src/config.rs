@@ -77,7 +77,8 @@ pub struct Config {
     pub complete_grace: Duration,
     /// How long a peer may take for its first frame. Default 2 s: it is sent at once.
     pub hello_deadline: Duration,
-    /// How long a begun frame may take on a network link, however it trickles. Default 5 s.
+    /// How long a begun frame may take on a network link for each 4 KiB of it, however it trickles.
+    /// Default 5 s: a link that is slower carries nothing in useful time.
     pub frame_deadline: Duration,
     /// How long a network link may be silent before it counts as lost. Default 10 s, four missed
     /// keepalives.

@@ -137,20 +137,21 @@ pub fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
     Value::Map(entries.into())
 }
 
-/// Runs `$play(role, app)` instead of the tests if the program was started in a role.
+/// Runs `$enter()` before `main`: a program that was started in a role plays it there and does not
+/// return, so that it never comes to the tests.
 ///
-/// It happens before `main`, by an entry in `.init_array`, whose functions the loader of an ELF file
-/// runs first: so the test harness prints nothing into a channel over stdout.
+/// It is an entry in `.init_array`, whose functions the loader of an ELF file runs first: so the test
+/// harness prints nothing into a channel over stdout.
 #[macro_export]
-macro_rules! run_role_before_main {
-    ($play:path) => {
+macro_rules! run_before_main {
+    ($enter:path) => {
         #[used]
         #[unsafe(link_section = ".init_array")]
-        static ROLE_BEFORE_MAIN: extern "C" fn() = {
-            extern "C" fn enter() {
-                $crate::enter_role($play);
+        static BEFORE_MAIN: extern "C" fn() = {
+            extern "C" fn before_main() {
+                $enter();
             }
-            enter
+            before_main
         };
     };
 }

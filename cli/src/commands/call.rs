@@ -12,7 +12,7 @@ use crate::end::{End, NoReply};
 use crate::payload::Data;
 use crate::print;
 use crate::roster::{PeerArg, list, shown_namespace};
-use crate::session::{Session, lost};
+use crate::session::Session;
 
 /// Makes the request and prints its outcome.
 ///
@@ -27,7 +27,10 @@ pub fn run(global: &Global, args: &Call) -> Result<End> {
     session.board.ready();
     let begin = Instant::now();
     let outcome = match send(&mut session, args, space, &data) {
-        Ok(id) => Data::of_reply(outcome_of(&mut session, id)?),
+        Ok(id) => match outcome_of(&mut session, id)? {
+            Some(outcome) => Data::of_reply(outcome),
+            None => return tell(global, args, &session, NoReply::hub_lost()),
+        },
         Err(error) => Err(RequestError::from(error)),
     };
     let took = begin.elapsed();
@@ -72,13 +75,14 @@ fn send(
     request.send()
 }
 
-/// The node itself ends every request, at its deadline at the latest.
-fn outcome_of(session: &mut Session, request: RequestId) -> Result<ReplyOutcome> {
+/// The node itself ends every request, at its deadline at the latest. `None` when the hub is lost
+/// meanwhile.
+fn outcome_of(session: &mut Session, request: RequestId) -> Result<Option<ReplyOutcome>> {
     loop {
         match session.next(None)? {
-            Some(Incoming::Reply { id, outcome }) if id == request => return Ok(outcome),
-            Some(incoming) => lost(&incoming)?,
-            None => {}
+            Some(Incoming::Reply { id, outcome }) if id == request => return Ok(Some(outcome)),
+            Some(Incoming::Disconnected(_)) => return Ok(None),
+            _ => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::end::{End, Failure};
 use crate::payload::Data;
 use crate::print;
 use crate::roster::{PeerArg, shown_namespace};
-use crate::session::{Session, lost};
+use crate::session::Session;
 
 /// What is known of the receivers.
 #[derive(Debug, Default)]
@@ -102,7 +102,10 @@ fn follow(session: &mut Session, args: &Emit, event: MessageId, tally: &mut Tall
     while tally.known() < tally.expected {
         match session.next(until)? {
             Some(Incoming::Fate { id, fate }) if id == event => tally.count(fate),
-            Some(incoming) => lost(&incoming)?,
+            Some(Incoming::Disconnected(_)) => {
+                tally.unconfirmed = tally.expected - tally.delivered - tally.refused;
+            }
+            Some(_) => {}
             None => break,
         }
     }
@@ -159,7 +162,9 @@ impl Tally {
             (End::Done, n) => format!("{event} delivered to {n} peers"),
             (End::Deadline, _) => format!("error: {event}: delivered to {of} within the deadline"),
             (End::Unknown, _) => {
-                format!("error: {event}: delivered to {of}; a receiver ended before it said so")
+                format!(
+                    "error: {event}: delivered to {of}; the end of a connection left the rest unknown"
+                )
             }
             _ => {
                 let why = self.why.as_deref().unwrap_or("no room");

@@ -14,6 +14,9 @@ use crate::wire::{CloseCode, Deframer, Frame, Header, WireError, flags};
 /// How many attachments a link holds for frames that are not whole yet, by default.
 pub(crate) const MAX_UNCLAIMED: usize = 128;
 
+/// How much of a frame has to come within its deadline.
+const PIECE: u64 = 4 * 1024;
+
 /// Cuts what a link brings into frames, each with the attachments that rode on its first byte.
 ///
 /// What the kernel gives: attachments arrive with the read that holds the first byte of the write
@@ -146,12 +149,15 @@ impl<F> Receiver<F> {
         }
     }
 
-    /// Where in the stream the frame begins that is half read, if one is; its deadline runs as
-    /// long as this stays the same, however many bytes trickle in. Meaningful once
+    /// A number for the piece of a frame that is half read, if one is; its deadline runs as long as
+    /// this stays the same, however many bytes trickle in. Each [`PIECE`] of a frame is one, or a
+    /// large frame would end every slow link that tries to carry it. Meaningful once
     /// [`Receiver::next`] has returned `None`.
     pub(crate) fn half_read(&self) -> Option<u64> {
-        let begun = self.fault.is_none() && self.claims.received > self.claims.parsed;
-        begun.then_some(self.claims.parsed)
+        let have = self.claims.received.checked_sub(self.claims.parsed)?;
+        let begun = self.fault.is_none() && have > 0;
+        // A frame is longer than the number of its pieces, so the next one begins beyond them all.
+        begun.then_some(self.claims.parsed + have / PIECE)
     }
 
     /// Bytes that came and are not part of a frame that was returned.

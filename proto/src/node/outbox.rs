@@ -199,7 +199,11 @@ impl<F> Outbox<F> {
     }
 }
 
-/// What a parked message counts: its parts as they would travel.
+/// Fields of the body beside names and payload: those of a request, which has most.
+const FIELDS: usize = 8 + 4 + 4 + 1 + 1 + 1;
+
+/// What a parked message counts: its parts as they would travel, but for the namespace's name.
 pub(super) fn size_of<F>(message: &Message<F>) -> u64 {
-    (crate::wire::Header::LEN + message.event.len() + message.payload.len()) as u64
+    let parts = message.event.len() + message.payload.len();
+    (crate::wire::Header::LEN + FIELDS + parts) as u64
 }

@@ -313,7 +313,7 @@ impl<F> Node<F> {
         how: How,
     ) -> Result<(), SendRefusal> {
         self.check_attachments(instance, message, how)?;
-        let size = size_of(message);
+        let size = self.charge_of(message);
         if let Some(peer) = self.roster.by_instance(instance)
             && message.payload.len() as u64 > peer.message_cap
         {
@@ -351,9 +351,15 @@ impl<F> Node<F> {
         }
     }
 
+    /// What a message takes of the send buffer at most.
+    fn charge_of(&self, message: &Message<F>) -> u64 {
+        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
+        size_of(message) + namespace.len() as u64
+    }
+
     fn check_parking(&mut self, message: &Message<F>) -> Result<(), SendRefusal> {
         let (bytes, messages) = self.outbox.waiting(&message.target);
-        match self.fullness(bytes, messages, size_of(message)) {
+        match self.fullness(bytes, messages, self.charge_of(message)) {
             None => Ok(()),
             Some(full) if is_total(&full) => {
                 self.outbox.refuse_total(&message.target);

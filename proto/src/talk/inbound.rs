@@ -19,6 +19,9 @@ use crate::wire::{BlockedBody, Header, MarkBody, SliceBody, flags};
 /// takes memory here for the life of the conversation, used or not.
 const MOST_FLOWS: usize = 1024 + 64;
 
+/// Handles received after which a mark goes at once: a quarter of what a pair may have under way.
+const HANDLES_TO_MARK: usize = 16;
+
 /// What a sequence number says about its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -78,6 +81,8 @@ pub(crate) struct Inbound<F> {
     window: u64,
     /// Bytes received since the last mark.
     unmarked: u64,
+    /// Handles received since the last mark: their sender keeps its own until it is told.
+    unmarked_handles: usize,
     /// When the oldest of what no mark covers yet came.
     unmarked_since: Option<Instant>,
     /// A mark must go now.
@@ -102,6 +107,7 @@ impl<F> Inbound<F> {
             first_contact,
             window,
             unmarked: 0,
+            unmarked_handles: 0,
             unmarked_since: None,
             urgent: false,
             news: false,
@@ -123,8 +129,9 @@ impl<F> Inbound<F> {
         }
         self.next += 1;
         self.unmarked += len as u64;
+        self.unmarked_handles += usize::from(header.attachments);
         self.unmarked_since.get_or_insert(now);
-        if self.unmarked * 4 >= self.window {
+        if self.unmarked * 4 >= self.window || self.unmarked_handles >= HANDLES_TO_MARK {
             self.urgent = true;
         }
         Order::Next
@@ -392,6 +399,12 @@ impl<F> Inbound<F> {
         self.unmarked_since.or(self.news.then_some(now))
     }
 
+    /// Lets a mark ride along where something is written anyway and there is something worth it.
+    pub(crate) fn ride(&mut self) {
+        let worth = self.unmarked_handles > 0 || self.unmarked * 16 >= self.window;
+        self.urgent |= worth;
+    }
+
     /// Marks what came now: its time has come.
     pub(crate) fn mark_now(&mut self) {
         self.urgent |= self.news || self.unmarked_since.is_some();
@@ -406,6 +419,7 @@ impl<F> Inbound<F> {
         self.urgent = false;
         self.news = false;
         self.unmarked = 0;
+        self.unmarked_handles = 0;
         self.unmarked_since = None;
         let mut credits = Vec::new();
         for flow in self.flows.values_mut() {

@@ -51,6 +51,9 @@ impl<F> Talk<F> {
             // Marks would take the first place of the plan.
             self.out.fill(now, tx, pool);
         }
+        if self.out.wants_write() {
+            self.inb.ride();
+        }
         self.fill_marks(tx);
         self.out.fill(now, tx, pool);
     }

@@ -535,8 +535,11 @@ proptest! {
             }
         }
         world.pass(Duration::from_secs(3));
-        world.events[0].clear();
-        world.take(0);
+        for at in 0..2 {
+            world.take(at);
+            world.events[at].clear();
+        }
+        raw.heard(&mut world);
         prop_assert_eq!(world.census.open(), 0);
         member_goes_on(&mut world);
     }

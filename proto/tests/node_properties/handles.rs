@@ -112,6 +112,13 @@ fn a_ticket_is_good_for_one_answer() {
         tickets.push(ticket);
     }
     assert_ne!(tickets[0], tickets[1], "a ticket is never given twice");
+    // A third one is open, in the place of the first two.
+    let asked = message(Target::Hub, "ask", b"");
+    world.nodes[1]
+        .request(now, asked, RequestOptions::default())
+        .unwrap();
+    world.run();
+    assert_eq!(world.take(0).len(), 1);
     tickets.extend([Ticket(0), Ticket(u64::MAX), Ticket(1 << 32)]);
     for ticket in tickets {
         assert_eq!(

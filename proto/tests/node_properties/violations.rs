@@ -223,6 +223,39 @@ fn attachments_that_are_announced_and_do_not_come_close_the_link() {
 }
 
 #[test]
+fn attachments_on_frames_that_have_none_end_no_link_but_that_of_their_sender() {
+    let mut world = world();
+    let member = world.nodes[1].instance();
+    let kinds = [
+        Kind::MARK,
+        Kind::BLOCKED,
+        Kind::ASK,
+        Kind::RECLAIM,
+        Kind::CANCEL,
+        Kind::VOID,
+        Kind(0x4f),
+    ];
+    for (number, kind) in (77..).zip(kinds) {
+        let mut raw = Raw::member(&mut world, number);
+        for path in 1..3u32 {
+            let two = |header: &mut Header| header.attachments = 2;
+            let body = [0, 0, 0, path as u8].repeat(9);
+            let frame = raw.frame(kind, member, two, |out| match kind {
+                Kind::ASK => out.extend(path.to_be_bytes()),
+                Kind::MARK => out.extend(&body[..14]),
+                Kind::BLOCKED => out.extend(&body[..28]),
+                _ => out.extend(&body[..8]),
+            });
+            let handles = world.handles([1, 2]);
+            raw.says_with(&mut world, &frame, handles);
+        }
+        assert!(world.nodes[1].is_connected(), "{kind:?}");
+        assert_eq!(world.census.open(), 0, "{kind:?}");
+    }
+    others_go_on(&mut world);
+}
+
+#[test]
 fn more_than_the_credit_breaks_the_conversation_with_the_receiver() {
     let mut world = world();
     let mut raw = Raw::member(&mut world, 77);

@@ -15,6 +15,10 @@ mod roles;
 mod settings;
 mod topics;
 
-use switchboard_tests::run_role_before_main;
+use switchboard_tests::{enter_role, run_before_main};
 
-run_role_before_main!(roles::play);
+run_before_main!(enter);
+
+fn enter() {
+    enter_role(roles::play);
+}

@@ -145,6 +145,9 @@ impl<F> Lane<F> {
     fn push_ask(&mut self, frame: &Frame<'_>, pool: &mut Pool) -> Result<(), Overrun> {
         let AskBody { path } = AskBody::decode(frame.body()).map_err(Overrun::Malformed)?;
         let destination = frame.header.destination;
+        // A question carries none. Should its sender announce some, the member must not wait for
+        // them: it would take them for a fault of this link.
+        let lost = frame.header.attachments > 0;
         let before = self.asked(destination);
         if let Some(before) = before
             && let Some(bytes) = self.spool.get_mut(before.place)
@@ -154,7 +157,7 @@ impl<F> Lane<F> {
             }
             if before.last {
                 bytes.copy_from_slice(frame.whole());
-                forwarded(bytes, false);
+                forwarded(bytes, lost);
                 self.note_asked(destination, Asked { path, ..before });
                 return Ok(());
             }
@@ -169,7 +172,7 @@ impl<F> Lane<F> {
             payload: None,
             attachments: None,
         };
-        let place = self.append(frame.whole(), false, queued, pool);
+        let place = self.append(frame.whole(), lost, queued, pool);
         let last = true;
         self.note_asked(destination, Asked { place, path, last });
         Ok(())
