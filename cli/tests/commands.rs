@@ -277,7 +277,13 @@ fn events_arrive_in_order_and_are_printed_as_they_come() {
     });
     let ran = place.run(&["emit", "hello", r#"{"n":1}"#]);
     assert!(ran.expect(0).stderr.contains("hello delivered"), "{ran:?}");
-    place.run(&["emit", "bye", "raw bytes", "--raw", "--all"]);
+    let all = place.run(&["emit", "bye", "raw bytes", "--raw", "--all", "--json"]);
+    let told = all.expect(0).object();
+    assert_eq!(
+        (&told["delivered"], &told["ignored"]),
+        (&json!(1), &json!(1)),
+        "the hub"
+    );
     let told = place.run(&["emit", "bye", "--json"]).expect(0).object();
     assert_eq!(
         (&told["receivers"], &told["delivered"]),

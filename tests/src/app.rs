@@ -101,6 +101,12 @@ pub trait App {
     /// Why it was not sent, or did not arrive.
     fn emit(&self, name: &str, value: &Value, how: How) -> Result<MessageId, Failure>;
 
+    /// Whether the peer is attached to a hub, or is one.
+    fn is_connected(&self) -> bool;
+
+    /// Leaves.
+    fn close(&self);
+
     /// The peer's id.
     fn id(&self) -> Option<PeerId>;
 

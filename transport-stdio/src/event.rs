@@ -67,6 +67,8 @@ pub struct Disconnected {
     pub pid: u32,
     /// Why.
     pub cause: LinkFault,
+    /// Whether it ever attached.
+    pub attached: bool,
     /// What came first over a link by which nobody ever attached, at most 64 bytes; empty if the
     /// child did attach, or wrote nothing.
     pub first_bytes: Vec<u8>,
@@ -78,7 +80,8 @@ pub struct Disconnected {
 pub enum LinkFault {
     /// The child closed its end of the channel.
     Ended,
-    /// The child said that it is done.
+    /// The child said that it is done. One that never attached says so when the hub refuses it,
+    /// because a living peer has its name.
     Goodbye,
     /// The child did not say hello within this time.
     NoHello(Duration),
@@ -126,7 +129,8 @@ impl fmt::Display for Disconnected {
         write!(f, "{} (pid {}) ", self.name, self.pid)?;
         match self.cause {
             LinkFault::Ended => f.write_str("closed its channel and still runs")?,
-            LinkFault::Goodbye => f.write_str("said goodbye and still runs")?,
+            LinkFault::Goodbye if self.attached => f.write_str("said goodbye and still runs")?,
+            LinkFault::Goodbye => f.write_str("was refused: a living peer has its name")?,
             LinkFault::NoHello(within) => write!(f, "did not say hello within {within:?}")?,
             LinkFault::Protocol(code) => write!(f, "does not keep to the protocol: {code}")?,
         }

@@ -95,8 +95,6 @@ impl Supervision {
     }
 
     fn hear_wishes(&mut self, now: Instant) -> ControlFlow<()> {
-        // Clear first, look second: a wish that comes in between wakes once more.
-        let _ = self.shared.waker.clear();
         match self.shared.wish() {
             Wish::Run => {}
             Wish::Stop => self.supervisor.stop(now),
@@ -263,6 +261,7 @@ impl Supervision {
                 name: self.shared.name.clone(),
                 pid: run.pid,
                 cause,
+                attached: run.attached,
                 first_bytes: run.first_bytes.clone(),
             };
             run.cut = Some((now + wait, cut));
@@ -390,6 +389,8 @@ impl Supervision {
 impl Actor for Supervision {
     fn turn(&mut self, stage: &mut Stage<'_>) -> Next {
         self.begin(stage);
+        // Clear first, look second: what comes in between wakes once more.
+        let _ = self.shared.waker.clear();
         // The start first: a wish to kill means the process that has just been started, too.
         self.hear_start(stage);
         if self.hear_wishes(stage.now()).is_break() {

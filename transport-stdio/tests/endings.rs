@@ -14,7 +14,8 @@ use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Event, Generation, Outcome, PeerId, Target, UnknownCause};
 use switchboard_stdio::supervise::{Ending, GaveUp};
 use switchboard_stdio::{
-    Channel, ChildEvent, LinkFault, NotTheHub, OnDrop, Restart, Spawn, StartError, StopLadder,
+    Backoff, Channel, ChildEvent, LinkFault, NotTheHub, OnDrop, Restart, Spawn, StartError,
+    StopLadder,
 };
 
 run_role_before_main!(play);
@@ -329,6 +330,39 @@ fn a_restarted_child_has_the_same_id_and_the_next_generation() {
         assert_eq!(parent.reply(id), b"again");
         assert_eq!(attached(&mut parent), (PeerId(2), Generation(generation)));
     }
+}
+
+#[test]
+fn a_child_that_waits_for_its_restart_has_no_process_and_can_be_stopped() {
+    let mut parent = Pump::hub();
+    let child = role("fails")
+        .restart(at_once(5).with_backoff(Backoff::fixed(Duration::from_secs(1000))))
+        .spawn_on(&mut parent)
+        .unwrap();
+    parent.child_event("the wait", &child, |event| {
+        matches!(event, ChildEvent::Restarting { attempt: 2, .. }).then_some(())
+    });
+    assert_eq!(child.pid(), None);
+    assert!(child.last_exit().is_some());
+    // Of the supervision there is left what the handle wakes it by.
+    assert_eq!(parent.source_count(), 1);
+    child.stop();
+    let ending = ending(&mut parent, &child);
+    assert!(ending.stopped && ending.attempts == 1, "{ending:?}");
+    assert_eq!(parent.source_count(), 0);
+}
+
+#[test]
+fn a_second_child_of_the_same_name_is_refused_and_told_why() {
+    let mut parent = Pump::hub();
+    let first = role("echo").spawn_on(&mut parent).unwrap();
+    let id = parent.request(&first, "echo", b"there");
+    parent.reply(id);
+    let second = role("echo").spawn_on(&mut parent).unwrap();
+    let exited = parent.exited(&second);
+    assert!(!exited.attached, "{exited}");
+    let id = parent.request(&first, "echo", b"still there");
+    assert_eq!(parent.reply(id), b"still there");
 }
 
 #[test]

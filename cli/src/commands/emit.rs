@@ -1,10 +1,13 @@
 //! `emit`: an event, and what became of it.
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
-use switchboard_mio::{Everyone, Fate, Incoming, MessageId, NamespaceId, Receipt, SendError};
+use switchboard_mio::{
+    Everyone, Fate, Incoming, MessageId, NamespaceId, Receipt, Refusal, SendError,
+};
 
 use crate::args::{Emit, Global};
 use crate::end::{End, Failure};
@@ -20,6 +23,8 @@ struct Tally {
     delivered: usize,
     refused: usize,
     unconfirmed: usize,
+    /// Of everybody: those who do not listen for it.
+    ignored: usize,
     why: Option<String>,
 }
 
@@ -101,9 +106,9 @@ fn follow(session: &mut Session, args: &Emit, event: MessageId, tally: &mut Tall
     let until = Instant::now().checked_add(args.deadline);
     while tally.known() < tally.expected {
         match session.next(until)? {
-            Some(Incoming::Fate { id, fate }) if id == event => tally.count(fate),
+            Some(Incoming::Fate { id, fate }) if id == event => tally.count(fate, args.all),
             Some(Incoming::Disconnected(_)) => {
-                tally.unconfirmed = tally.expected - tally.delivered - tally.refused;
+                tally.unconfirmed += tally.expected - tally.known();
             }
             Some(_) => {}
             None => break,
@@ -114,11 +119,15 @@ fn follow(session: &mut Session, args: &Emit, event: MessageId, tally: &mut Tall
 
 impl Tally {
     fn known(&self) -> usize {
-        self.delivered + self.refused + self.unconfirmed
+        self.delivered + self.refused + self.unconfirmed + self.ignored
     }
 
-    fn count(&mut self, fate: Fate<std::os::fd::OwnedFd>) {
+    fn count(&mut self, fate: Fate<OwnedFd>, all: bool) {
         match fate {
+            Fate::Refused {
+                reason: Refusal::NoHandler | Refusal::NoNamespace,
+                ..
+            } if all => self.ignored += 1,
             Fate::Delivered | Fate::Handled | Fate::HandlerFailed => self.delivered += 1,
             Fate::Refused { reason, .. } => self.refuse(reason.to_string()),
             Fate::Unconfirmed => self.unconfirmed += 1,
@@ -149,6 +158,7 @@ impl Tally {
                 "delivered": self.delivered,
                 "refused": self.refused,
                 "unconfirmed": self.unconfirmed,
+                "ignored": self.ignored,
                 "why": self.why,
                 "exit": end.code(),
             }))?;
@@ -157,6 +167,12 @@ impl Tally {
         let event = &args.event;
         let of = format!("{} of {}", self.delivered, self.expected);
         let text = match (end, self.expected) {
+            (End::Done, _) if self.ignored > 0 => {
+                format!(
+                    "{event} delivered to {of} peers; {} do not listen for it",
+                    self.ignored
+                )
+            }
             (End::Done, 0) => format!("nobody listens for {event}"),
             (End::Done, 1) => format!("{event} delivered"),
             (End::Done, n) => format!("{event} delivered to {n} peers"),

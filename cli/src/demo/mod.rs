@@ -12,6 +12,7 @@ mod table;
 mod words;
 pub mod worker;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -49,6 +50,7 @@ pub fn run(global: &Global, _: &Demo) -> Result<End> {
     let story = Story {
         told: !global.json,
         quiet: global.json || global.quiet,
+        begun: Cell::new(false),
     };
     let table = crew::warm_up()
         .and_then(|()| Census::take())
@@ -92,12 +94,14 @@ fn fail(global: &Global, error: anyhow::Error) -> Result<End> {
 struct Story {
     told: bool,
     quiet: bool,
+    begun: Cell<bool>,
 }
 
 impl Story {
     fn act(&self, title: &str) -> Result<()> {
         match self.told {
-            true => Ok(print::line(&format!("\n{title}"))?),
+            true if self.begun.replace(true) => Ok(print::line(&format!("\n{title}"))?),
+            true => Ok(print::line(title)?),
             false => Ok(()),
         }
     }

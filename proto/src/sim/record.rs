@@ -163,7 +163,8 @@ impl Recorded {
     pub fn declare(&mut self, now: Instant, namespace: NamespaceId, names: Names) {
         self.inputs
             .push(Input::Declare(now, namespace, names.clone()));
-        self.node.declare(now, namespace, names);
+        let result = self.node.declare(now, namespace, names);
+        self.digest.note(&result);
     }
 
     /// As `Node::ready`.

@@ -160,6 +160,14 @@ impl App for Blocking {
         Ok(emit.except(&how.except).receipt(how.receipt).wait()?)
     }
 
+    fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
     fn id(&self) -> Option<PeerId> {
         self.0.id()
     }

@@ -32,12 +32,15 @@ struct Polled {
 struct Turns {
     board: RefCell<Board>,
     poll: RefCell<(Poll, Events)>,
-    handlers: RefCell<BTreeMap<(NamespaceId, String), Vec<Rc<Registered>>>>,
+    handlers: RefCell<BTreeMap<Key, Vec<Rc<Registered>>>>,
     outcomes: RefCell<BTreeMap<RequestId, ReplyOutcome>>,
     fates: RefCell<BTreeMap<MessageId, Fate<OwnedFd>>>,
     drained: Cell<bool>,
     shown: RefCell<BTreeMap<NamespaceId, String>>,
 }
+
+/// A name in a namespace.
+type Key = (NamespaceId, String);
 
 struct Registered {
     handle: Handle,
@@ -352,6 +355,14 @@ impl App for Polled {
             }),
             Fate::Unconfirmed => Err(Failure::Unconfirmed),
         }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.turns.board.borrow().is_connected()
+    }
+
+    fn close(&self) {
+        self.turns.board.borrow_mut().close();
     }
 
     fn id(&self) -> Option<PeerId> {

@@ -168,6 +168,14 @@ impl App for Smol {
         Ok(smol::block_on(emit.into_future())?)
     }
 
+    fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
     fn id(&self) -> Option<PeerId> {
         self.0.id()
     }

@@ -196,6 +196,11 @@ fn asks_hub(app: &dyn App) {
         Some(got.map_err(|error| Fault::new(format!("{error:?}"))))
     });
     app.on_waiting("ask sum", sum).expect("a free name");
+    let who: Handle = Box::new(|call, _| {
+        let ids = call.app().peers().into_iter().map(|peer| int(peer.id.0));
+        Some(Ok(Value::Array(ids.collect())))
+    });
+    app.on("who", who).expect("a free name");
     // What its own node says to a name that cannot be one.
     let nameless: Handle = Box::new(|call, value| {
         let refused = call.app().request("", &value, How::to(Hub));

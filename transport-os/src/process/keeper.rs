@@ -73,11 +73,11 @@ pub(super) fn spawn(spec: &SpawnSpec) -> Result<Child, SpawnError> {
     // Nobody there to take it: then the child is dropped like any other.
     let done = move |result| drop(reply.send(result));
     spawn_then(spec, Box::new(done))?;
-    answer.recv().unwrap_or_else(|_| {
-        Err(SpawnError::Resources(io::Error::other(
-            "starting the child panicked",
-        )))
-    })
+    // The thread lives as long as the process, and always answers.
+    let gone = || io::Error::other("the thread that starts children has ended");
+    answer
+        .recv()
+        .unwrap_or_else(|_| Err(SpawnError::Resources(gone())))
 }
 
 impl Keeper {
@@ -136,10 +136,13 @@ impl Keeper {
                 match job {
                     Job::Spawn { spec, done } => {
                         // A panic must not end this thread: every child would be killed with it.
-                        let _ = catch_unwind(AssertUnwindSafe(|| {
-                            let launched = launch::launch(&spec, self);
-                            done(launched);
-                        }));
+                        let launched =
+                            catch_unwind(AssertUnwindSafe(|| launch::launch(&spec, self)));
+                        let launched = launched.unwrap_or_else(|_| {
+                            let panicked = io::Error::other("starting the child panicked");
+                            Err(SpawnError::Resources(panicked))
+                        });
+                        let _ = catch_unwind(AssertUnwindSafe(|| done(launched)));
                     }
                     Job::Adopt(leftover) => leftovers.push(leftover),
                 }

@@ -25,7 +25,7 @@ pub const MAIN: NamespaceId = NamespaceId(0);
 pub const ROLE: &str = "STDIO_TEST_ROLE";
 
 /// No wait of a test is longer; what takes this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `$main(role)` instead of the tests if the binary was started in a role.
 ///

@@ -1,0 +1,217 @@
+//! The works on a board in a poll loop.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+use switchboard_mio::{
+    Board, Hub, Incoming, IntoTargets, Raw, RequestId, SendError, SendRefusal, Target,
+};
+
+use crate::args::{Args, Role, Work};
+use crate::report::{self, Latencies, now};
+
+type Done = Result<(), Box<dyn Error>>;
+
+struct Loop {
+    board: Board,
+    poll: Poll,
+    events: Events,
+}
+
+pub(crate) fn run(args: &Args) -> Done {
+    let builder = Board::builder();
+    match args.role {
+        Role::Hub => {
+            let mut hub = Loop::new(builder.listen(&args.address)?)?;
+            report::ready()?;
+            loop {
+                while hub.board.poll_incoming().is_some() {}
+                hub.turn(None)?;
+            }
+        }
+        Role::Server => {
+            let builder = builder.handle::<Raw, Raw>("ask").listen_to::<Raw>("tell");
+            let board = match args.through_hub {
+                true => builder.name("server").join(&args.address)?,
+                false => builder.listen(&args.address)?,
+            };
+            let mut server = Loop::new(board)?;
+            server.connected()?;
+            report::ready()?;
+            serve(server, args)
+        }
+        Role::Client => {
+            let mut client = Loop::new(builder.join(&args.address)?)?;
+            client.connected()?;
+            match args.work {
+                Work::Ask(window) => ask(client, args, window),
+                Work::Tell => tell(client, args),
+                Work::Descriptors(window) => pass_descriptors(client, args, window),
+            }
+        }
+    }
+}
+
+fn serve(mut server: Loop, args: &Args) -> Done {
+    let mut received = 0;
+    loop {
+        while let Some(incoming) = server.board.poll_incoming() {
+            match incoming {
+                Incoming::Request(mut request) => {
+                    received += u64::from(request.take_fd().is_some());
+                    let payload: Raw = request.decode()?;
+                    // Its sender may have ended by now.
+                    let _ = request.reply(&mut server.board, Ok(&payload));
+                }
+                Incoming::Event(event) => {
+                    let _: Raw = event.decode()?;
+                    received += 1;
+                }
+                _ => continue,
+            }
+            if received == args.count && !matches!(args.work, Work::Ask(_)) {
+                report::ended(received)?;
+                received += 1;
+            }
+        }
+        server.turn(None)?;
+    }
+}
+
+fn target(args: &Args) -> Result<Target, Box<dyn Error>> {
+    let mut targets = Vec::new();
+    match args.through_hub {
+        true => "server".add_to(&mut targets)?,
+        false => Hub.add_to(&mut targets)?,
+    }
+    Ok(targets.remove(0))
+}
+
+fn ask(mut client: Loop, args: &Args, window: usize) -> Done {
+    let to = target(args)?;
+    let mut pending: HashMap<RequestId, u64> = HashMap::new();
+    let mut latencies = Latencies::default();
+    let (mut sent, mut answered) = (0, 0);
+    let all = args.warm_up() + args.count;
+    let mut begun = now();
+    while answered < all {
+        while sent < all && pending.len() < window {
+            let request = client.board.request::<_, Raw>("ask", &args.payload);
+            let at = now();
+            pending.insert(request.to(to.clone()).send()?, at);
+            sent += 1;
+        }
+        client.turn(None)?;
+        while let Some(incoming) = client.board.poll_incoming() {
+            let Incoming::Reply { id, outcome } = incoming else {
+                continue;
+            };
+            let _: Raw = outcome.decode()?;
+            let at = pending.remove(&id).ok_or("a reply to nothing")?;
+            answered += 1;
+            if answered > args.warm_up() {
+                latencies.add(now() - at);
+            } else if answered == args.warm_up() {
+                begun = now();
+            }
+        }
+    }
+    Ok(latencies.report(begun)?)
+}
+
+fn tell(mut client: Loop, args: &Args) -> Done {
+    let to = target(args)?;
+    let begun = now();
+    for _ in 0..args.count {
+        let emit = client.board.emit("tell", &args.payload).to(to.clone());
+        let mut result = emit.send();
+        while let Err(error) = result {
+            if !error.is_full() {
+                return Err(error.into());
+            }
+            client.turn(None)?;
+            while client.board.poll_incoming().is_some() {}
+            let message = error.into_message().ok_or("it comes back whole")?;
+            result = client.board.resend(message, Default::default());
+        }
+    }
+    report::begun(args.count, begun)?;
+    loop {
+        client.turn(None)?;
+        while client.board.poll_incoming().is_some() {}
+    }
+}
+
+fn pass_descriptors(mut client: Loop, args: &Args, window: usize) -> Done {
+    let null = File::open("/dev/null")?;
+    let (mut sent, mut answered) = (0, 0);
+    let begun = now();
+    while answered < args.count {
+        while sent < args.count && sent - answered < window as u64 {
+            let descriptor = null.as_fd().try_clone_to_owned()?;
+            let request = client.board.request::<_, Raw>("ask", &args.payload);
+            match request.to(Hub).attach(descriptor).send() {
+                Ok(_) => sent += 1,
+                Err(SendError::Refused {
+                    reason: SendRefusal::TooManyAttachments { .. },
+                    ..
+                }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Nothing tells that attachments have been received, so it looks again soon.
+        let soon = (sent == answered).then_some(Duration::from_millis(1));
+        client.turn(soon)?;
+        while let Some(incoming) = client.board.poll_incoming() {
+            if let Incoming::Reply { outcome, .. } = incoming {
+                let _: Raw = outcome.decode()?;
+                answered += 1;
+            }
+        }
+    }
+    report::begun(args.count, begun)?;
+    loop {
+        client.turn(None)?;
+        while client.board.poll_incoming().is_some() {}
+    }
+}
+
+impl Loop {
+    fn new(mut board: Board) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(&mut board, Token(0), Interest::READABLE)?;
+        Ok(Self {
+            board,
+            poll,
+            events: Events::with_capacity(4),
+        })
+    }
+
+    /// Waits, at most this long, and does what is to be done.
+    fn turn(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let timeout = self.board.timeout();
+        let timeout = [timeout, most].into_iter().flatten().min();
+        // A board that has something to do asks for no wait, and needs no poll for it.
+        if timeout != Some(Duration::ZERO) {
+            match self.poll.poll(&mut self.events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                polled => polled?,
+            }
+        }
+        self.board.drive()
+    }
+
+    fn connected(&mut self) -> io::Result<()> {
+        while !self.board.is_connected() {
+            self.turn(None)?;
+            while self.board.poll_incoming().is_some() {}
+        }
+        Ok(())
+    }
+}
