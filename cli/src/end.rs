@@ -1,7 +1,6 @@
 //! How the command ends: its exit codes, and what it says when it could not do its work.
 
 use std::fmt;
-use std::io;
 use std::process::ExitCode;
 
 use switchboard_mio::{Fault, NotRun, RequestError, SendError, UnknownCause};
@@ -78,14 +77,11 @@ impl std::error::Error for Failure {}
 
 /// Tells why the command failed, and gives the exit code.
 pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
-    if is_broken_pipe(error) {
-        // Whoever read the output has had enough: `switchboard on hello | head -n 1`.
-        return End::Done.into();
-    }
     let end = error
         .downcast_ref::<Failure>()
         .map_or(End::Failed, |failure| failure.end);
-    if matches!(end, End::Signal(_)) {
+    if matches!(end, End::Done | End::Signal(_)) {
+        // Whoever ended it knows why.
         return end.into();
     }
     if json {
@@ -95,14 +91,6 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         crate::print::talk(&format!("error: {error:#}"));
     }
     end.into()
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = |cause: &(dyn std::error::Error + 'static)| {
-        let error = cause.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.downcast_ref::<Failure>().is_none() && error.chain().any(io)
 }
 
 /// What came of a request that has no reply.

@@ -86,7 +86,7 @@ impl Data {
     /// # Errors
     ///
     /// As [`print::line`].
-    pub fn print(&self) -> io::Result<()> {
+    pub fn print(&self) -> Result<()> {
         match self {
             Self::Value(value) => print::object(&as_json(value)),
             Self::Raw(Raw(bytes)) => print::raw_line(bytes),

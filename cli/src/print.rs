@@ -2,18 +2,19 @@
 
 use std::io::{self, Write};
 
+use anyhow::Result;
 use serde::Serialize;
+
+use crate::end::{End, Failure};
 
 /// Writes one line of data to stdout, at once: a reader in a pipe wants it now.
 ///
 /// # Errors
 ///
-/// What the system says; a reader that has gone away is `BrokenPipe`, no panic.
-pub fn line(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
+/// What the system says. A reader that has had enough, as in `switchboard on hello | head -n 1`, is
+/// the end of the command and no fault.
+pub fn line(text: &str) -> Result<()> {
+    raw_line(text.as_bytes())
 }
 
 /// Writes bytes of data to stdout as they are, and a newline.
@@ -21,11 +22,16 @@ pub fn line(text: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`line`].
-pub fn raw_line(bytes: &[u8]) -> io::Result<()> {
+pub fn raw_line(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.write_all(b"\n")?;
-    out.flush()
+    let written = out
+        .write_all(bytes)
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(End::Done, "nobody reads stdout").into(),
+        _ => anyhow::Error::new(error).context("writing to stdout"),
+    })
 }
 
 /// Writes an object to stdout, on one line.
@@ -33,7 +39,7 @@ pub fn raw_line(bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`line`].
-pub fn object<T: Serialize>(value: &T) -> io::Result<()> {
+pub fn object<T: Serialize>(value: &T) -> Result<()> {
     line(&serde_json::to_string(value)?)
 }
 

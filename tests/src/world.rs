@@ -184,6 +184,8 @@ impl World {
             .env(DRIVER, self.setting.worker.as_str())
             .env(NAME, name)
             .env(ENV_NAME, name)
+            // Handlers that panic are part of the play; where they do is known.
+            .env("RUST_BACKTRACE", "0")
             .stderr(Stderr::Inherit);
         if transport == Transport::Pipes {
             spec = spec.channel(Channel::Pipes);

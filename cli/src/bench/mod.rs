@@ -1,7 +1,7 @@
 //! `bench`: the library and raw system calls do the same work, in turns.
 //!
 //! What one machine does in one minute is not what it does in the next, so a figure alone says
-//! little: both sides run in the same minute, five rounds each, and the best round of each counts.
+//! little: both sides run in the same minute, five rounds each, and the best of each figure counts.
 
 mod ours;
 pub mod peer;
@@ -11,7 +11,7 @@ mod samples;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -67,9 +67,9 @@ pub fn run(global: &Global, args: &Bench) -> Result<End> {
     let progress = bar(global);
     let (mut best_ours, mut best_raw) = (Best::default(), Best::default());
     for _ in 0..ROUNDS {
-        best_raw.take(raw.round(args, each, &signals)?, args);
+        best_raw.take(raw.round(args, each, &signals)?);
         progress.inc(1);
-        best_ours.take(ours.round(args, each, &signals)?, args);
+        best_ours.take(ours.round(args, each, &signals)?);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -110,9 +110,8 @@ fn check(args: &Bench) -> Result<()> {
 
 impl Report {
     fn new(args: &Bench, ours: &Best, raw: &Best) -> Result<Self> {
-        let (Some(own), Some(other)) = (&ours.best, &raw.best) else {
-            bail!("no round was finished");
-        };
+        let (own, other) = (&ours.0, &raw.0);
+        ensure!(own.n > 0 && other.n > 0, "nothing was done in any round");
         let ratio = match args.concurrency {
             1 => other.p50_us / own.p50_us,
             _ => own.rate / other.rate,
@@ -122,9 +121,9 @@ impl Report {
             transport: args.transport.name(),
             size: args.size,
             concurrency: args.concurrency,
-            n: ours.n,
-            errors: ours.errors,
-            lost: ours.lost,
+            n: own.n,
+            errors: own.errors,
+            lost: own.lost,
             rate: own.rate,
             p50_us: own.p50_us,
             p99_us: own.p99_us,

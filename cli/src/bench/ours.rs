@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
-use switchboard_mio::{
-    Board, Peer, PeerName, Pending, Raw, Receipt, SendError, SendRefusal, Side as LinkSide,
-};
+use switchboard_mio::{Board, Peer, PeerName, Pending, Raw, Receipt, Side as LinkSide};
 use switchboard_os::process::{Channel, Child, SpawnSpec, Stderr};
 use tempfile::TempDir;
 
@@ -146,21 +144,9 @@ impl Ours {
     fn descriptors(&self, args: &Bench, time: Duration, signals: &Signals) -> Result<Samples> {
         let null = File::open("/dev/null")?;
         self.requests(args, time, signals, || {
-            loop {
-                let request = self.peer.request::<_, Raw>(TAKE, &self.payload).to(NAME);
-                let request = request.attach(null.try_clone()?).deadline(PATIENCE);
-                match request.send() {
-                    Err(SendError::Refused {
-                        reason: SendRefusal::TooManyAttachments { .. },
-                        ..
-                    }) => {
-                        // Room comes with the next word of the receiver.
-                        signals.check()?;
-                        self.peer.serve_for(Duration::from_millis(1));
-                    }
-                    sent => return sent.map_err(|error| anyhow!("{error}")),
-                }
-            }
+            let request = self.peer.request::<_, Raw>(TAKE, &self.payload).to(NAME);
+            let request = request.attach(null.try_clone()?).deadline(PATIENCE);
+            request.send().map_err(|error| anyhow!("{error}"))
         })
     }
 

@@ -1,11 +1,9 @@
-//! Times of single messages, and the best of several rounds.
+//! Times of single messages, and the best figures of several rounds.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-
-use crate::args::Bench;
 
 /// What happens in one round, while it does.
 #[derive(Debug)]
@@ -35,18 +33,9 @@ pub struct Round {
     pub p99_us: f64,
 }
 
-/// The best of several rounds, and the sum of what went wrong in all of them.
-#[derive(Debug, Default)]
-pub struct Best {
-    /// The best round.
-    pub best: Option<Round>,
-    /// Messages of all rounds.
-    pub n: u64,
-    /// Errors of all rounds.
-    pub errors: u64,
-    /// Losses of all rounds.
-    pub lost: u64,
-}
+/// The best figures of several rounds, and the sum of what went wrong in all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Best(pub Round);
 
 impl Samples {
     /// The round begins.
@@ -95,18 +84,30 @@ impl Samples {
     }
 }
 
+impl Default for Best {
+    fn default() -> Self {
+        Self(Round {
+            n: 0,
+            errors: 0,
+            lost: 0,
+            rate: 0.0,
+            p50_us: f64::INFINITY,
+            p99_us: f64::INFINITY,
+        })
+    }
+}
+
 impl Best {
-    /// Takes one more round: the better one by the median at concurrency 1, else by the rate.
-    pub fn take(&mut self, round: Round, args: &Bench) {
-        self.n += round.n;
-        self.errors += round.errors;
-        self.lost += round.lost;
-        let better = |best: &Round| match args.concurrency {
-            1 => round.p50_us < best.p50_us,
-            _ => round.rate > best.rate,
-        };
-        if round.n > 0 && self.best.as_ref().is_none_or(better) {
-            self.best = Some(round);
+    /// Takes one more round.
+    pub fn take(&mut self, round: Round) {
+        let best = &mut self.0;
+        best.errors += round.errors;
+        best.lost += round.lost;
+        if round.n > 0 {
+            best.n += round.n;
+            best.rate = best.rate.max(round.rate);
+            best.p50_us = best.p50_us.min(round.p50_us);
+            best.p99_us = best.p99_us.min(round.p99_us);
         }
     }
 }

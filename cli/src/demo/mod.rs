@@ -82,8 +82,11 @@ pub fn run(global: &Global, _: &Demo) -> Result<End> {
 
 /// Says what did not hold.
 fn fail(global: &Global, error: anyhow::Error) -> Result<End> {
-    let is_signal = |failure: &Failure| matches!(failure.end, End::Signal(_));
-    if error.downcast_ref::<Failure>().is_some_and(is_signal) || !global.json {
+    let is_fault = match error.downcast_ref::<Failure>() {
+        Some(failure) => !matches!(failure.end, End::Done | End::Signal(_)),
+        None => true,
+    };
+    if !is_fault || !global.json {
         return Err(error.context("the demonstration failed"));
     }
     print::object(&json!({ "ok": false, "error": format!("{error:#}") }))?;
@@ -100,15 +103,15 @@ struct Story {
 impl Story {
     fn act(&self, title: &str) -> Result<()> {
         match self.told {
-            true if self.begun.replace(true) => Ok(print::line(&format!("\n{title}"))?),
-            true => Ok(print::line(title)?),
+            true if self.begun.replace(true) => print::line(&format!("\n{title}")),
+            true => print::line(title),
             false => Ok(()),
         }
     }
 
     fn say(&self, text: &str) -> Result<()> {
         match self.told {
-            true => Ok(print::line(&format!("   {text}"))?),
+            true => print::line(&format!("   {text}")),
             false => Ok(()),
         }
     }

@@ -34,6 +34,8 @@ pub struct Stage {
     /// How often a buffer that was full has had room again.
     pub room: u64,
     restarts: u64,
+    /// How a supervised worker ended last.
+    last_exit: Option<String>,
 }
 
 impl Stage {
@@ -46,6 +48,7 @@ impl Stage {
             outcomes: BTreeMap::new(),
             room: 0,
             restarts: 0,
+            last_exit: None,
         }
     }
 
@@ -108,9 +111,9 @@ impl Stage {
     ) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         while !done(self)? {
-            if !self.take_one(until)? {
-                bail!("waited {PATIENCE:?} in vain for {what}");
-            }
+            let now = Instant::now();
+            ensure!(now < until, "waited {PATIENCE:?} in vain for {what}");
+            self.take_one(until.min(now + LOOK))?;
             self.hear_of_workers()?;
         }
         Ok(())
@@ -185,25 +188,24 @@ impl Stage {
                 "the supervised workers did not end within {PATIENCE:?}"
             );
             // The end of a child is told by its handle and not by the hub.
-            let _ = self.take_one(Instant::now() + LOOK)?;
+            self.take_one(Instant::now() + LOOK)?;
         }
         // The others see the end of their connection, and end by themselves.
         self.session.leave();
         self.workers.into_iter().try_for_each(Worker::gone)
     }
 
-    /// Takes one thing that came, or sleeps until one does. Whether one did before the time.
-    fn take_one(&mut self, until: Instant) -> Result<bool> {
+    /// Takes one thing that came, or sleeps until one does, until then at the latest.
+    fn take_one(&mut self, until: Instant) -> Result<()> {
         match self.session.next(Some(until))? {
-            None => return Ok(false),
             Some(Incoming::Reply { id, outcome }) => {
                 let twice = self.outcomes.insert(id, (outcome, Instant::now()));
                 ensure!(twice.is_none(), "a request got two outcomes");
             }
             Some(Incoming::Sendable(_)) => self.room += 1,
-            Some(_) => {}
+            Some(_) | None => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     fn hear_of_workers(&mut self) -> Result<()> {
@@ -214,7 +216,12 @@ impl Stage {
             while let Some(event) = child.next_event() {
                 match event {
                     ChildEvent::Restarting { .. } => self.restarts += 1,
+                    ChildEvent::Exited(exited) => self.last_exit = Some(exited.to_string()),
                     ChildEvent::SpawnFailed(error) => bail!("{}: {error}", worker.name),
+                    ChildEvent::GaveUp(_) => {
+                        let why = self.last_exit.take().unwrap_or_default();
+                        bail!("{} keeps ending: {why}", worker.name);
+                    }
                     _ => {}
                 }
             }

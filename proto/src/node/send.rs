@@ -379,12 +379,12 @@ impl<F> Node<F> {
             (messages + 1, "send_messages", config.send_messages),
             (self.outbox.total() + size, TOTAL, config.send_buffer_total),
         ];
-        let broken = rules.into_iter().find(|(would, _, most)| would > most)?;
         // One message is always let through, or a small buffer could never carry a large one.
-        (bytes > 0 || broken.1 != "send_buffer").then_some(SendRefusal::Full {
-            limit: broken.1,
-            value: broken.2,
-        })
+        let alone = |limit: &str| bytes == 0 && limit == "send_buffer";
+        let (_, limit, value) = rules
+            .into_iter()
+            .find(|(would, limit, most)| would > most && !alone(limit))?;
+        Some(SendRefusal::Full { limit, value })
     }
 
     fn check_attachments(
