@@ -116,28 +116,44 @@ impl World {
 
     /// Starts a worker, which may attach at any time from now on.
     pub fn fork(&self, role: &str, name: &str) -> Worker {
-        self.start(role, name, &self.address, stream_of)
+        self.fork_over(self.setting.transport, role, name)
     }
 
-    /// As [`World::fork`], with a relay on the way that passes the bytes on in pieces of this size.
-    pub fn fork_behind_relay(&self, role: &str, name: &str, piece: usize) -> Worker {
-        if self.setting.transport.is_child() {
-            return self.start(role, name, &self.address, |stream| {
-                relay::of_channel(stream, piece)
-            });
-        }
-        let address = relay::of_address(&self.address, piece);
-        self.start(role, name, &address, stream_of)
+    /// As [`World::fork`], over another transport than the others. A hub listens in one way, so of
+    /// unix sockets and TCP it must be the world's own.
+    pub fn fork_over(&self, transport: Transport, role: &str, name: &str) -> Worker {
+        assert!(
+            transport.is_child() || transport == self.setting.transport,
+            "the hub does not listen over {transport:?}"
+        );
+        self.start(transport, role, name, &self.address, stream_of)
     }
 
-    /// Starts a worker, and waits until the hub knows that it is ready.
-    pub fn fork_up(&self, role: &str, name: &str) -> Worker {
-        let worker = self.fork(role, name);
+    /// Waits until the hub knows that a worker is ready.
+    pub fn wait_ready(&self, name: &str) {
         self.hub.until(&format!("{name} being ready"), &mut || {
             let found = self.find(name);
             // The default namespace has no name on the wire.
             found.is_some_and(|peer| peer.is_up && !peer.is_pending(""))
         });
+    }
+
+    /// As [`World::fork`], with a relay on the way that passes the bytes on in pieces of this size.
+    pub fn fork_behind_relay(&self, role: &str, name: &str, piece: usize) -> Worker {
+        let transport = self.setting.transport;
+        if transport.is_child() {
+            return self.start(transport, role, name, &self.address, |stream| {
+                relay::of_channel(stream, piece)
+            });
+        }
+        let address = relay::of_address(&self.address, piece);
+        self.start(transport, role, name, &address, stream_of)
+    }
+
+    /// Starts a worker, and waits until the hub knows that it is ready.
+    pub fn fork_up(&self, role: &str, name: &str) -> Worker {
+        let worker = self.fork(role, name);
+        self.wait_ready(name);
         worker
     }
 
@@ -172,13 +188,13 @@ impl World {
 
     fn start(
         &self,
+        transport: Transport,
         role: &str,
         name: &str,
         address: &str,
         way: impl FnOnce(ChannelEnd) -> Stream,
     ) -> Worker {
         let program = std::env::current_exe().expect("this program");
-        let transport = self.setting.transport;
         let mut spec = SpawnSpec::new(program)
             .env(ROLE, role)
             .env(DRIVER, self.setting.worker.as_str())

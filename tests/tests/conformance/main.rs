@@ -11,6 +11,7 @@
 mod clusterphone;
 mod frames;
 mod hub;
+mod pairs;
 mod peers;
 mod roles;
 mod settings;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::{Everyone, Hub};
-use switchboard_tests::{App, Handle, How, int, map, text};
+use switchboard_tests::{App, Failure, Handle, How, int, map, text};
 
 /// Plays a part: registers what it needs, says that it is ready, and returns to be served.
 pub(crate) fn play(role: &str, app: &dyn App) {
@@ -22,6 +23,7 @@ pub(crate) fn play(role: &str, app: &dyn App) {
         "gossip" => gossip(app),
         "asks hub" => asks_hub(app),
         "strict" => strict(app),
+        "go-between" => go_between(app),
         role => panic!("unknown role {role}"),
     }
 }
@@ -120,8 +122,7 @@ fn topic_client(app: &dyn App) {
         });
         here.on_waiting("do send", send).expect("a free name");
         let get: Handle = Box::new(|call, _| {
-            let how = How::to(Hub).within(Duration::from_millis(500));
-            let got = call.app().request("get", &Value::Null, how);
+            let got = call.app().request("get", &Value::Null, How::to(Hub));
             Some(got.map_err(|error| Fault::new(format!("{error:?}"))))
         });
         here.on_waiting("do get", get).expect("a free name");
@@ -214,6 +215,42 @@ fn asks_hub(app: &dyn App) {
     app.ready();
 }
 
+/// Does with another peer, which the order names, what it is told.
+fn go_between(app: &dyn App) {
+    let tell = |error: Failure| Fault::new(format!("{error:?}"));
+    let ask: Handle = Box::new(move |call, order| {
+        let (name, what) = (words(&order, 0), words(&order, 1));
+        let value = order.at(2).cloned().unwrap_or_default();
+        Some(
+            call.app()
+                .request(&what, &value, How::to(&*name))
+                .map_err(tell),
+        )
+    });
+    app.on_waiting("ask", ask).expect("a free name");
+    let tell_many: Handle = Box::new(move |call, order| {
+        let name = words(&order, 0);
+        let told = (0..at(&order, 1)).try_for_each(|number| {
+            let told = call.app().emit("item", &int(number), How::to(&*name));
+            told.map(drop)
+        });
+        Some(told.map(|()| Value::Null).map_err(tell))
+    });
+    app.on_waiting("tell many", tell_many).expect("a free name");
+    let pass: Handle = Box::new(move |call, order| {
+        let (name, address) = (words(&order, 0), words(&order, 1));
+        let socket = TcpStream::connect(address).expect("the test listens");
+        let how = How::to(&*name).attach(socket);
+        Some(
+            call.app()
+                .request("write hello", &Value::Null, how)
+                .map_err(tell),
+        )
+    });
+    app.on_waiting("pass", pass).expect("a free name");
+    app.ready();
+}
+
 /// Takes each value apart and tells of which type it is and how much there is of it.
 fn strict(app: &dyn App) {
     let kind = answers(|value| {
@@ -235,6 +272,11 @@ fn strict(app: &dyn App) {
     });
     app.on("kind", kind).expect("a free name");
     app.ready();
+}
+
+fn words(value: &Value, index: usize) -> String {
+    let item = value.at(index).and_then(Value::as_str);
+    item.expect("words were sent").to_owned()
 }
 
 fn at(value: &Value, index: usize) -> i64 {
