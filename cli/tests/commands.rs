@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -124,6 +125,15 @@ fn a_listener_that_is_no_hub_ends_with_3() {
     let _silent = std::os::unix::net::UnixListener::bind(place.socket()).unwrap();
     let ran = place.run(&["peers"]);
     ran.expect(3);
+}
+
+#[test]
+fn wait_ends_with_3_when_it_was_in_vain() {
+    let place = Place::new();
+    let begin = Instant::now();
+    let ran = place.run(&["peers", "--wait", "300ms"]);
+    assert!(ran.expect(3).stderr.contains("nothing is at"), "{ran:?}");
+    assert!(begin.elapsed() >= Duration::from_millis(300));
 }
 
 #[test]
@@ -304,6 +314,41 @@ fn events_arrive_in_order_and_are_printed_as_they_come() {
         (&json!("bye"), &json!(null))
     );
     assert!(heard[0]["from"]["id"].as_u64().unwrap() > 1);
+}
+
+#[test]
+fn a_listener_joins_again_when_the_hub_comes_back() {
+    let place = Place::new();
+    let mut hub = place.hub();
+    let on = place.start(&["on", "hello", "-n", "1"]);
+    let listens = || place.run(&["peers"]).stdout.contains("hello");
+    wait_until("the listener", listens);
+    hub.signal(Signal::KILL);
+    let _ = hub.code();
+    let _next = place.hub();
+    wait_until("the listener to be back", listens);
+    place.run(&["emit", "hello", "2"]).expect(0);
+    let ran = on.finish();
+    assert_eq!(ran.expect(0).stdout, "2\n");
+    assert!(ran.stderr.contains("the hub is gone"), "{ran:?}");
+    assert!(ran.stderr.contains("connected again"), "{ran:?}");
+}
+
+#[test]
+fn namespaces_are_apart() {
+    let place = Place::new();
+    let _hub = place.hub();
+    let on = place.start(&["on", "hello", "--ns", "topic", "-n", "1", "--json"]);
+    wait_until("the listener", || {
+        place.run(&["peers"]).stdout.contains("topic:hello")
+    });
+    let ran = place.run(&["emit", "hello", "1"]);
+    assert!(ran.expect(0).stderr.contains("nobody listens"), "{ran:?}");
+    place
+        .run(&["emit", "hello", "2", "--ns", "topic"])
+        .expect(0);
+    let heard = on.finish().expect(0).object();
+    assert_eq!((&heard["ns"], &heard["data"]), (&json!("topic"), &json!(2)));
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 /// An example as it was built beside the command.
 fn example(name: &str) -> PathBuf {
     let directory = Path::new(SWITCHBOARD).parent().unwrap();
-    directory.join("examples").join(name)
+    let path = directory.join("examples").join(name);
+    assert!(path.exists(), "cargo test -p switchboard-cli --examples");
+    path
 }
 
 /// A command of the README as this test can run it.

@@ -116,7 +116,7 @@ impl Polled {
     /// Waits, at most so long, and does what came.
     fn turn(&self, most: Duration) {
         let timeout = self.turns.board.borrow().timeout();
-        let wait = timeout.map_or(most, |timeout| timeout.min(most));
+        let wait = timeout.map_or(most, |own| own.min(most));
         {
             let (poll, events) = &mut *self.turns.poll.borrow_mut();
             match poll.poll(events, Some(wait)) {
