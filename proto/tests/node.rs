@@ -482,3 +482,26 @@ fn who_was_refused_because_all_buffers_were_full_is_told_when_half_is_free() {
         .unwrap();
     assert_eq!(told(&mut node), []);
 }
+
+#[test]
+fn handles_for_a_name_that_is_not_there_come_back_unless_they_may_be_queued() {
+    let mut world = World::new(1);
+    world.run();
+    let now = world.now;
+    world.serve(1, &[], &[]);
+    let with_handle = || {
+        let mut with = message(named(7), "take", b"");
+        with.attachments = vec![7];
+        with
+    };
+    let error = world.nodes[1]
+        .send(now, with_handle(), SendOptions::default())
+        .unwrap_err();
+    assert_eq!(error.reason, SendRefusal::AttachmentsNotReady);
+    assert_eq!(error.message.attachments, [7]);
+    let queued = SendOptions {
+        queue_attachments: true,
+        ..SendOptions::default()
+    };
+    world.nodes[1].send(now, with_handle(), queued).unwrap();
+}

@@ -175,6 +175,9 @@ impl<F> Node<F> {
         let way = self.way(&message, how);
         let room = match &way {
             Way::To(instance) => self.check_room(*instance, &message, how),
+            Way::Wait if !message.attachments.is_empty() && !how.queue_attachments => {
+                Err(SendRefusal::AttachmentsNotReady)
+            }
             Way::Wait => self.check_parking(&message),
             Way::Refuse(reason) => Err(reason.clone()),
         };
