@@ -3,12 +3,18 @@
 
 mod death;
 mod dial;
+mod encode;
+mod fan_out;
 mod hub_side;
 mod links;
 mod loopback;
 mod outbox;
+mod parked;
 mod rebind;
 mod receive;
+mod request;
+mod resolve;
+mod room;
 mod send;
 mod serve;
 mod talks;
@@ -39,7 +45,7 @@ use dial::Dial;
 use hub_side::HubSide;
 use links::Links;
 use outbox::Outbox;
-use send::Requests;
+use request::Requests;
 use serve::Serving;
 use talks::Talks;
 use uplink::Uplink;

@@ -1,0 +1,212 @@
+//! Requests of this node, and how each message and request comes to its one end.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::outbox::{How, Parked};
+use super::{Node, Timer};
+use crate::id::{InstanceId, MessageId, RequestId};
+use crate::message::{Fate, Message, Outcome, UnknownCause};
+use crate::output::Event;
+use crate::talk::GivenUp;
+use crate::time::Instant;
+use crate::wire::{CancelBody, Header, Kind, Refusal, flow};
+
+/// Requests of this node without an outcome, and ids.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) pending: BTreeMap<u64, Pending>,
+    next: u64,
+    /// Credit for replies, set aside.
+    pub(super) reserved: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// The instance that it is bound for, once it is in a conversation.
+    pub(super) to: Option<InstanceId>,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            next: 1,
+            reserved: 0,
+        }
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = RequestId> + '_ {
+        self.pending.keys().map(|id| RequestId(*id))
+    }
+
+    pub(super) fn next_id(&mut self) -> MessageId {
+        let id = self.next;
+        self.next += 1;
+        MessageId(id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The request is bound to nobody again.
+    pub(super) fn unbind(&mut self, id: MessageId) {
+        if let Some(pending) = self.pending.get_mut(&id.0) {
+            pending.to = None;
+        }
+    }
+
+    pub(super) fn to(&self, instance: InstanceId) -> Vec<u64> {
+        let all = self.pending.iter();
+        all.filter(|(_, pending)| pending.to == Some(instance))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+impl<F> Node<F> {
+    /// A message that no byte of ever left comes back whole.
+    pub(super) fn end_uncommitted(
+        &mut self,
+        id: MessageId,
+        message: Message<F>,
+        how: How,
+        reason: Refusal,
+    ) {
+        self.timers.set(Timer::Message(id), None);
+        let message = Some(message);
+        if how.request {
+            self.finish(RequestId(id.0), Outcome::NotRun { reason, message });
+        } else {
+            let fate = Fate::Refused { reason, message };
+            self.emit(Event::Fate { message: id, fate });
+        }
+    }
+
+    /// Gives a request its one outcome. A second one is dropped and counted.
+    pub(super) fn finish(&mut self, request: RequestId, outcome: Outcome<F>) {
+        let Some(pending) = self.requests.pending.remove(&request.0) else {
+            self.stats.late_replies += 1;
+            if let Outcome::Reply { attachments, .. } = outcome {
+                self.stats.attachments_dropped += attachments.len() as u64;
+            }
+            return;
+        };
+        self.timers.set(Timer::Message(MessageId(request.0)), None);
+        if let Some(talk) = pending.to.and_then(|to| self.talks.get_mut(to)) {
+            talk.pending -= 1;
+        }
+        self.stats.outcomes += 1;
+        self.emit(Event::Outcome { request, outcome });
+    }
+
+    /// As [`Node::finish`], of an answer: it counts only from the instance that was asked.
+    pub(super) fn finish_reply(
+        &mut self,
+        from: InstanceId,
+        request: RequestId,
+        outcome: Outcome<F>,
+    ) {
+        let asked = self.requests.pending.get(&request.0);
+        match asked.is_none_or(|pending| pending.to == Some(from)) {
+            true => self.finish(request, outcome),
+            false => {
+                if let Outcome::Reply { attachments, .. } = outcome {
+                    self.stats.attachments_dropped += attachments.len() as u64;
+                }
+                self.breach(from, "it answered a request that was made of another");
+            }
+        }
+    }
+
+    /// The last frame of a reply has come: what was set aside for it is free.
+    pub(super) fn close_reply(&mut self, from: InstanceId, flow: u32) {
+        let Self { talks, books, .. } = self;
+        if let Some(talk) = talks.get_mut(from) {
+            self.requests.reserved -= talk.inb.close_reply_flow(flow, books);
+            self.outbox.retry_soon();
+        }
+    }
+
+    /// Cancels a request: it ends now, with [`Outcome::NotRun`] if no byte of it ever left. What
+    /// was begun, the handler can see to be unwanted. A request that has its outcome is left alone.
+    pub fn cancel(&mut self, now: Instant, request: RequestId) {
+        self.advance(now);
+        self.end_request(request, Refusal::Cancelled, UnknownCause::Cancelled);
+    }
+
+    /// Takes back an event of which no byte has left, for every receiver that it still waits for.
+    /// `false` if there is none: a link has it, or it was never accepted.
+    pub fn recall(&mut self, now: Instant, message: MessageId) -> bool {
+        self.advance(now);
+        self.withdraw_event(message, Refusal::Cancelled)
+    }
+
+    /// The time of a message is over.
+    pub(super) fn message_due(&mut self, id: MessageId) {
+        match self.requests.pending.contains_key(&id.0) {
+            true => {
+                self.end_request(RequestId(id.0), Refusal::Expired, UnknownCause::Deadline);
+            }
+            // One that was committed is on its way, or was taken: that is not for its time to say.
+            false => {
+                self.withdraw_event(id, Refusal::Expired);
+            }
+        }
+    }
+
+    pub(super) fn end_request(&mut self, request: RequestId, reason: Refusal, cause: UnknownCause) {
+        let id = MessageId(request.0);
+        let Some(pending) = self.requests.pending.get(&request.0).copied() else {
+            return;
+        };
+        let Some(instance) = pending.to else {
+            if let Some(Parked { message, how, .. }) = self.outbox.remove(id) {
+                self.end_uncommitted(id, message, how, reason);
+            }
+            return;
+        };
+        let given_up = self.with_out(instance, |out, pool| out.give_up(id, pool));
+        match given_up {
+            Some(GivenUp::NeverCommitted(draft)) => {
+                self.close_reply(instance, flow::reply_flow(id.0));
+                if let Some((id, message, how)) = self.decode(draft) {
+                    self.end_uncommitted(id, message, how, reason);
+                }
+            }
+            _ => {
+                let header = Header::new(Kind::CANCEL, self.me.instance, instance);
+                let body = CancelBody { request: id.0 };
+                self.push_urgent(header, |head| body.encode(head));
+                self.finish(request, Outcome::Unknown(cause));
+            }
+        }
+        self.tell_sendable(instance);
+        self.touch(instance);
+    }
+
+    pub(super) fn withdraw_event(&mut self, id: MessageId, reason: Refusal) -> bool {
+        if let Some(Parked { message, how, .. }) = self.outbox.remove(id) {
+            self.end_uncommitted(id, message, how, reason);
+            return true;
+        }
+        let holders: Vec<InstanceId> = self
+            .talks
+            .iter()
+            .filter(|(_, talk)| talk.out.holds(id))
+            .map(|(instance, _)| *instance)
+            .collect();
+        let mut any = false;
+        for instance in holders {
+            let draft = self.with_out(instance, |out, pool| out.withdraw(id, pool));
+            if let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(draft)) {
+                self.end_uncommitted(id, message, how, reason);
+                any = true;
+            }
+            self.tell_sendable(instance);
+            self.touch(instance);
+        }
+        any
+    }
+}

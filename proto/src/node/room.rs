@@ -1,0 +1,183 @@
+//! Whether there is room for a message, and who is told when there is again.
+
+use super::Node;
+use super::outbox::{How, size_of};
+use crate::group::Presence;
+use crate::id::InstanceId;
+use crate::message::{Message, SendRefusal};
+use crate::output::Event;
+use crate::talk::{BufferPool, Outbound};
+
+/// The limit that all receivers share.
+const TOTAL: &str = "send_buffer_total";
+
+impl<F> Node<F> {
+    /// Whether the receiver's buffer and limits have room for the message.
+    pub(super) fn check_room(
+        &mut self,
+        instance: InstanceId,
+        message: &Message<F>,
+        how: How,
+    ) -> Result<(), SendRefusal> {
+        self.check_attachments(instance, message, how)?;
+        let size = self.charge_of(message);
+        if let Some(peer) = self.roster.by_instance(instance)
+            && message.payload.len() as u64 > peer.message_cap
+        {
+            return Err(SendRefusal::TooLarge {
+                size: message.payload.len() as u64,
+                limit: peer.message_cap,
+            });
+        }
+        let (bytes, messages) = self
+            .talks
+            .get(instance)
+            .map_or((0, 0), |talk| talk.out.buffered());
+        let full = self.fullness(bytes, messages, size).or_else(|| {
+            let pending = self.talks.get(instance).map_or(0, |talk| talk.pending);
+            let most = self.config.pending_requests;
+            (how.request && pending >= most).then_some(SendRefusal::Full {
+                limit: "pending_requests",
+                value: most as u64,
+            })
+        });
+        match full {
+            None => Ok(()),
+            Some(full) if is_total(&full) => {
+                self.outbox.refuse_total(&message.target);
+                Err(full)
+            }
+            Some(full) => {
+                let target = message.target.clone();
+                let talk = self.talk(instance);
+                if !talk.refused.contains(&target) {
+                    talk.refused.push(target);
+                }
+                Err(full)
+            }
+        }
+    }
+
+    /// What a message takes of the send buffer at most.
+    pub(super) fn charge_of(&self, message: &Message<F>) -> u64 {
+        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
+        size_of(message) + namespace.len() as u64
+    }
+
+    pub(super) fn check_parking(&mut self, message: &Message<F>) -> Result<(), SendRefusal> {
+        let (bytes, messages) = self.outbox.waiting(&message.target);
+        match self.fullness(bytes, messages, self.charge_of(message)) {
+            None => Ok(()),
+            Some(full) if is_total(&full) => {
+                self.outbox.refuse_total(&message.target);
+                Err(full)
+            }
+            Some(full) => {
+                self.outbox.refuse_full(&message.target);
+                Err(full)
+            }
+        }
+    }
+
+    pub(super) fn fullness(&self, bytes: u64, messages: u64, size: u64) -> Option<SendRefusal> {
+        let config = &self.config;
+        let rules = [
+            (bytes + size, "send_buffer", config.send_buffer),
+            (messages + 1, "send_messages", config.send_messages),
+            (self.outbox.total() + size, TOTAL, config.send_buffer_total),
+        ];
+        // One message is always let through, or a small buffer could never carry a large one.
+        let alone = |limit: &str| bytes == 0 && limit == "send_buffer";
+        let (_, limit, value) = rules
+            .into_iter()
+            .find(|(would, limit, most)| would > most && !alone(limit))?;
+        Some(SendRefusal::Full { limit, value })
+    }
+
+    pub(super) fn check_attachments(
+        &self,
+        instance: InstanceId,
+        message: &Message<F>,
+        how: How,
+    ) -> Result<(), SendRefusal> {
+        if message.attachments.is_empty() || instance == self.me.instance {
+            return Ok(());
+        }
+        let peer = self.roster.by_instance(instance);
+        if !peer.is_some_and(|peer| peer.attachments) || !self.own_link_attaches(instance) {
+            return Err(SendRefusal::AttachmentsUnsupported);
+        }
+        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
+        let ready = peer
+            .is_some_and(|peer| peer.presence == Presence::Attached && !peer.is_pending(namespace));
+        if !ready && !how.queue_attachments {
+            return Err(SendRefusal::AttachmentsNotReady);
+        }
+        let most = self.config.attachments_pair;
+        let under_way = self
+            .talks
+            .get(instance)
+            .map_or(0, |talk| talk.out.attachments());
+        let count = under_way + message.attachments.len();
+        match count > most {
+            true => Err(SendRefusal::TooManyAttachments {
+                count,
+                limit: "attachments_pair",
+                value: most,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Changes the sending half of a conversation, and counts what that does to its buffer.
+    pub(super) fn with_out<T>(
+        &mut self,
+        instance: InstanceId,
+        change: impl FnOnce(&mut Outbound<F>, &mut BufferPool) -> T,
+    ) -> Option<T> {
+        let Self {
+            talks,
+            pool,
+            outbox,
+            ..
+        } = self;
+        let talk = talks.get_mut(instance)?;
+        let before = talk.out.buffered();
+        let result = change(&mut talk.out, pool);
+        outbox.released(before, talk.out.buffered());
+        Some(result)
+    }
+
+    /// Tells those that were refused for the sake of all when half of that is free.
+    pub(super) fn tell_relieved(&mut self) {
+        let half = self.config.send_buffer_total / 2;
+        for target in self.outbox.relieved(half) {
+            self.emit(Event::Sendable(target));
+        }
+    }
+
+    /// Tells those that were refused when half of the buffer is free.
+    pub(super) fn tell_sendable(&mut self, instance: InstanceId) {
+        let half = (self.config.send_buffer / 2, self.config.send_messages / 2);
+        let requests = self.config.pending_requests / 2;
+        let Some(talk) = self.talks.get_mut(instance) else {
+            return;
+        };
+        if talk.refused.is_empty() {
+            return;
+        }
+        let (bytes, messages) = talk.out.buffered();
+        if bytes > half.0 || messages > half.1 || talk.pending > requests {
+            return;
+        }
+        for target in core::mem::take(&mut talk.refused) {
+            self.emit(Event::Sendable(target));
+        }
+        self.outbox.retry_soon();
+    }
+}
+
+/// Whether it was refused for the sake of all receivers together.
+fn is_total(full: &SendRefusal) -> bool {
+    matches!(full, SendRefusal::Full { limit, .. } if *limit == TOTAL)
+}
