@@ -21,7 +21,7 @@ pub fn line(text: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`line`].
+/// As [`line()`].
 pub fn raw_line(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = out
@@ -38,7 +38,7 @@ pub fn raw_line(bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`line`].
+/// As [`line()`].
 pub fn object<T: Serialize>(value: &T) -> Result<()> {
     line(&serde_json::to_string(value)?)
 }

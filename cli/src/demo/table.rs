@@ -59,15 +59,15 @@ pub struct HttpFigures {
 /// What the acts have found.
 #[derive(Debug)]
 pub struct Findings {
-    /// See [`super::requests`].
+    /// See [`mod@super::requests`].
     pub requests: Requests,
-    /// See [`super::http`].
+    /// See [`mod@super::http`].
     pub http: Http,
-    /// See [`super::kill`].
+    /// See [`mod@super::kill`].
     pub kill: Kill,
-    /// See [`super::late`].
+    /// See [`mod@super::late`].
     pub late: Late,
-    /// See [`super::stopped`].
+    /// See [`mod@super::stopped`].
     pub stopped: Stopped,
     /// Processes that were started.
     pub processes: u64,
