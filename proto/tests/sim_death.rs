@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use switchboard_proto::sim::plan::{Fault, Handler, Plan, Reach, Work};
+use switchboard_proto::sim::plan::{Fault, Handler, Intake, Plan, Reach, Work};
 use switchboard_proto::sim::{Report, World};
 
 const MILLI: u64 = 1_000_000;
@@ -201,4 +201,105 @@ fn strangers_that_write_garbage_disturb_nobody() {
     let report = run(&plan);
     assert_eq!(times(&report, "stranger"), 30);
     assert_eq!(times(&report, "fate_delivered"), 6);
+}
+
+#[test]
+fn attachments_accepted_while_the_hub_is_away_never_meet_a_link_that_cannot_carry_them() {
+    let mut plan = Plan::star(10, 2, Reach::Local);
+    plan.nodes[1].reach = Reach::Network;
+    let attached = Work::Request {
+        to: 2,
+        namespace: 0,
+        handler: Handler::Echo,
+        bytes: 50,
+        attachments: 3,
+        count: 1,
+        deadline: None,
+    };
+    let plan = plan
+        .fault(600, Fault::Kill(0))
+        .work(650, 1, attached)
+        .fault(700, Fault::Start(0));
+    let report = run(&plan);
+    assert_eq!(times(&report, "outcome_not_run"), 1, "{:?}", report.marks);
+}
+
+#[test]
+fn what_waits_for_a_name_goes_to_its_next_holder_in_the_old_order() {
+    let mut plan = Plan::star(11, 3, Reach::Local);
+    plan.nodes[1].reach = Reach::Network;
+    plan.nodes[1].shape.delay = 7 * MILLI;
+    let large = Work::Send {
+        to: 1,
+        namespace: 1,
+        bytes: 600_000,
+        attachments: 0,
+        count: 1,
+        receipt: 0,
+    };
+    let small = Work::Send {
+        to: 1,
+        namespace: 1,
+        bytes: 40,
+        attachments: 0,
+        count: 1,
+        receipt: 0,
+    };
+    // The large message still waits for room when its receiver and then the hub die; the old holder
+    // of the name is declared gone only after the new one has attached.
+    let plan = plan
+        .work(500, 3, large)
+        .fault(505, Fault::Kill(1))
+        .fault(540, Fault::Start(1))
+        .fault(700, Fault::Kill(0))
+        .fault(720, Fault::Start(0))
+        .work(1_500, 3, small);
+    let report = run(&plan);
+    assert_eq!(report.delivered, 2);
+}
+
+#[test]
+fn a_request_in_slices_has_one_outcome_when_its_receiver_dies() {
+    let mut plan = Plan::star(12, 2, Reach::Local);
+    plan.nodes[2].reach = Reach::Network;
+    plan.nodes[2].shape.delay = 5 * MILLI;
+    plan.nodes[2].limits.receive_budget = Some(16 * 1024);
+    let large = Work::Request {
+        to: 2,
+        namespace: 1,
+        handler: Handler::Late,
+        bytes: 100_000,
+        attachments: 0,
+        count: 2,
+        deadline: Some(20 * SECOND),
+    };
+    let plan = plan.work(500, 1, large).fault(700, Fault::Kill(2));
+    let report = run(&plan);
+    assert_eq!(times(&report, "outcome_unknown"), 1, "{:?}", report.marks);
+}
+
+#[test]
+fn a_large_request_that_expires_unread_gives_its_room_back_once() {
+    let mut plan = Plan::star(13, 2, Reach::Local);
+    plan.nodes[1].reach = Reach::Network;
+    plan.nodes[2].intake = Intake::Stopped;
+    plan.nodes[2].limits.receive_budget = Some(16 * 1024);
+    let large = Work::Request {
+        to: 2,
+        namespace: 1,
+        handler: Handler::Echo,
+        bytes: 3_500,
+        attachments: 0,
+        count: 1,
+        deadline: Some(SECOND),
+    };
+    // Nobody cancels it: its requester is dead, but may come back for all that the others know.
+    let plan = plan
+        .work(500, 1, large.clone())
+        .fault(600, Fault::Kill(1))
+        .work(2_000, 2, Work::Take(Intake::Eager))
+        .work(3_000, 0, large);
+    let report = run(&plan);
+    assert_eq!(report.delivered, 1);
+    assert_eq!(times(&report, "outcome_reply"), 1);
 }

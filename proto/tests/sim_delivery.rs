@@ -255,3 +255,28 @@ fn an_idle_world_of_local_links_comes_to_rest() {
         "somebody still wakes at {last:?}"
     );
 }
+
+#[test]
+fn a_slow_network_carries_a_large_message_without_losing_its_link() {
+    let mut plan = Plan::star(13, 2, Reach::Network);
+    plan.nodes[2].shape.dribble = true;
+    plan.nodes[2].shape.blocks = 300;
+    let plan = plan.work(500, 1, send(2, 160_000, 1));
+    let report = run(&plan);
+    assert_eq!(report.delivered, 1);
+    assert_eq!(times(&report, "reset_read"), 0, "a link was lost");
+}
+
+#[test]
+fn a_small_window_grows_until_a_sender_is_rarely_blocked() {
+    let mut plan = Plan::star(14, 2, Reach::Network);
+    for node in &mut plan.nodes {
+        node.shape.delay = 15_000_000;
+    }
+    plan.nodes[2].limits.first_window = Some(1_200);
+    plan.nodes[2].limits.receive_budget = Some(40_000);
+    // 37 round trips with the credit that the budget allows, 145 with the first window.
+    plan.settle = Duration::from_secs(5);
+    let plan = plan.work(500, 1, send(2, 170_000, 1));
+    assert_eq!(run(&plan).delivered, 1);
+}

@@ -171,8 +171,13 @@ impl IdentityTable {
         };
         self.hold(attach.instance, attach.name.clone(), holder);
         if let Some((claimed, generation)) = attach.identity {
+            // What a living process has answered to never names another.
             let slot = self.ids.entry(claimed).or_default();
             slot.top = slot.top.max(generation);
+            let holder = slot.holder.filter(|holder| *holder != attach.instance);
+            if holder.and_then(|holder| self.identity(holder)) == Some((claimed, generation)) {
+                self.raise_above(claimed, generation);
+            }
         }
         Ok(Assignment {
             id,
@@ -304,26 +309,31 @@ impl IdentityTable {
     fn learn_gone(&mut self, attach: &Attach) {
         for &(id, generation) in &attach.gone {
             self.fences.learn(id, generation);
-            let slot = self.ids.entry(id).or_default();
-            slot.top = slot.top.max(generation);
-            let Some(instance) = slot.holder else {
-                continue;
-            };
-            let Some(holder) = self.living.get_mut(&instance) else {
-                continue;
-            };
-            if holder.generation > generation {
-                continue;
-            }
-            if let Some(next) = next_generation(slot) {
-                slot.top = next;
-                holder.generation = next;
-                self.effects.push_back(IdentityEffect::Raised {
-                    instance,
-                    id,
-                    generation: next,
-                });
-            }
+            self.raise_above(id, generation);
+        }
+    }
+
+    /// Whoever has the id moves above this generation.
+    fn raise_above(&mut self, id: PeerId, generation: Generation) {
+        let slot = self.ids.entry(id).or_default();
+        slot.top = slot.top.max(generation);
+        let Some(instance) = slot.holder else {
+            return;
+        };
+        let Some(holder) = self.living.get_mut(&instance) else {
+            return;
+        };
+        if holder.generation > generation {
+            return;
+        }
+        if let Some(next) = next_generation(slot) {
+            slot.top = next;
+            holder.generation = next;
+            self.effects.push_back(IdentityEffect::Raised {
+                instance,
+                id,
+                generation: next,
+            });
         }
     }
 

@@ -14,18 +14,20 @@ use super::handle::{Description, FakeFd, Registry};
 use super::kernel::Marks;
 use super::model::{Accepted, Fate, Model, Outcome, Process, Uid};
 use super::plan::{Handler, Intake, NodePlan, Work};
-use super::record::Recorded;
-use crate::id::{MessageId, NamespaceId, PeerName, RequestId, Ticket};
+use crate::id::{MessageId, NamespaceId, PeerId, PeerName, RequestId, Ticket};
 use crate::inbox::Names;
 use crate::message::{self, Answer, Delivery, DeliveryKind, Failure, Message, Receipt};
-use crate::message::{RequestOptions, SendOptions, SendRefusal, Target};
+use crate::message::{RequestOptions, SendError, SendOptions, SendRefusal, Target};
 use crate::output::Event;
 use crate::time::Instant;
+use crate::trace::Recorder;
 
 /// The namespaces that every process opens.
 const NAMESPACES: [&str; 2] = ["_", "topic"];
 /// What a late handler waits.
 const LATE: Duration = Duration::from_millis(5);
+/// The default deadline of `Config`.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The event of the world's sends.
 const EVENT: &str = "news";
 
@@ -42,7 +44,6 @@ pub(super) struct Stage<'a> {
 pub(super) struct App {
     process: Process,
     slot: usize,
-    hub: bool,
     namespaces: Vec<NamespaceId>,
     intake: Intake,
     next_take: Instant,
@@ -78,12 +79,13 @@ enum JobKind {
 impl App {
     /// Opens the namespaces and declares what the application handles.
     pub(super) fn start(
-        now: Instant,
+        stage: &mut Stage<'_>,
         process: Process,
         slot: usize,
         plan: &NodePlan,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
     ) -> Self {
+        let now = stage.now;
         let mut namespaces = Vec::new();
         let handlers = Handler::ALL
             .into_iter()
@@ -98,14 +100,15 @@ impl App {
             namespaces.extend(node.open(now, name));
         }
         for namespace in &namespaces {
-            node.declare(now, *namespace, names.clone());
+            if let Err(error) = node.declare(now, *namespace, names.clone()) {
+                stage.model.fail(format!("{process:?}: {error}"));
+            }
             node.ready(now, *namespace);
         }
         node.ready_all(now);
         Self {
             process,
             slot,
-            hub: plan.hub,
             namespaces,
             intake: plan.intake,
             next_take: now,
@@ -121,7 +124,7 @@ impl App {
     }
 
     /// Does a piece of work.
-    pub(super) fn work(&mut self, stage: &mut Stage<'_>, node: &mut Recorded, work: &Work) {
+    pub(super) fn work(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, work: &Work) {
         match work {
             Work::Send {
                 to,
@@ -158,7 +161,7 @@ impl App {
     }
 
     /// Takes deliveries as the intake allows, and gives late answers. Whether anything was done.
-    pub(super) fn run(&mut self, stage: &mut Stage<'_>, node: &mut Recorded) -> bool {
+    pub(super) fn run(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>) -> bool {
         let mut busy = self.answer_late(stage, node);
         for at in 0..self.namespaces.len() {
             while self.may_take(stage.now) {
@@ -194,24 +197,24 @@ impl App {
     pub(super) fn event(
         &mut self,
         stage: &mut Stage<'_>,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
         event: Event<FakeFd>,
     ) {
         let now = stage.now;
         match event {
-            Event::Connected { id, generation, .. } => {
-                // A hub gives its own identity to itself before it has heard what its members know;
-                // it counts when others see it.
-                if !self.hub {
-                    stage.model.identity(self.process, id.0, generation.0);
-                }
-                stage.model.lives_as(self.process, node.node().instance().0);
+            Event::Connected { .. } => {
+                stage.model.lives_as(self.process, node.instance().0);
             }
             Event::PeerUp { id, generation } => {
-                let peer = node.node().roster().by_id(id);
-                if let Some(peer) = peer.filter(|peer| peer.generation == generation) {
-                    let instance = peer.instance.0;
-                    stage.model.seen(self.process, instance, id.0, generation.0);
+                // The hub always has the first id.
+                let hub = node.roster().by_id(PeerId(1));
+                let peer = node.roster().by_id(id);
+                if let (Some(hub), Some(peer)) = (hub, peer)
+                    && peer.generation == generation
+                {
+                    let (hub, instance) = (hub.instance.0, peer.instance.0);
+                    let by = self.process;
+                    stage.model.seen(by, hub, instance, id.0, generation.0);
                 }
             }
             Event::PeerGone { id, generation } => {
@@ -238,9 +241,10 @@ impl App {
         self.held.iter().map(FakeFd::description)
     }
 
-    /// Work that could not be handed to the node.
-    pub(super) fn backlog(&self) -> usize {
-        self.backlog.len()
+    /// How much work could not be handed to the node, and for which slot the first of it is.
+    pub(super) fn backlog(&self) -> Option<(usize, usize)> {
+        let first = self.backlog.front()?;
+        Some((self.backlog.len(), first.to))
     }
 
     /// What the application saw, in order, without times.
@@ -267,7 +271,7 @@ impl App {
         self.backlog.extend(core::iter::repeat_n(job, count));
     }
 
-    fn send_backlog(&mut self, stage: &mut Stage<'_>, node: &mut Recorded) {
+    fn send_backlog(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>) {
         while !self.backlog_waits
             && let Some(job) = self.backlog.pop_front()
         {
@@ -282,39 +286,13 @@ impl App {
     fn send(
         &mut self,
         stage: &mut Stage<'_>,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
         job: &Job,
     ) -> Result<Option<RequestId>, ()> {
         *stage.next_uid += 1;
         let uid = Uid(*stage.next_uid);
-        let payload = payload(uid, job.bytes);
-        self.send_as(stage, node, job, uid, payload)
-    }
-
-    fn send_as(
-        &mut self,
-        stage: &mut Stage<'_>,
-        node: &mut Recorded,
-        job: &Job,
-        uid: Uid,
-        payload: Bytes,
-    ) -> Result<Option<RequestId>, ()> {
-        let now = stage.now;
-        let create = |_| stage.registry.create(self.process.0);
-        let fds: Vec<FakeFd> = (0..job.attachments).map(create).collect();
-        let offered: Vec<Description> = fds.iter().map(FakeFd::description).collect();
-        let event = match job.kind {
-            JobKind::Event(_) => EVENT,
-            JobKind::Request(handler, _) => handler.name(),
-        };
-        let message = Message {
-            target: target(job.to),
-            namespace: self.namespaces[job.namespace],
-            event: Cow::Borrowed(event),
-            codec: 0,
-            payload,
-            attachments: fds,
-        };
+        let message = self.message(stage, job, uid);
+        let offered = descriptions(&message.attachments);
         let mut accepted = Accepted {
             from: self.process,
             to: job.to,
@@ -323,36 +301,15 @@ impl App {
             attachments: offered.clone(),
             deadline: None,
         };
-        let mut request_id = None;
-        let result = match job.kind {
-            JobKind::Event(receipt) => {
-                let options = SendOptions {
-                    receipt,
-                    queue_attachments: true,
-                    ..SendOptions::default()
-                };
-                let sent = node.send(now, message, options);
-                sent.map(|id| {
-                    self.messages.insert(id, uid);
-                })
+        if let JobKind::Request(_, deadline) = job.kind {
+            accepted.request = true;
+            accepted.deadline = stage.now.checked_add(deadline.unwrap_or(DEADLINE));
+        }
+        match self.hand_over(stage.now, node, message, job.kind, uid) {
+            Ok(request) => {
+                stage.model.accepted(stage.now, uid, accepted);
+                Ok(request)
             }
-            JobKind::Request(_, deadline) => {
-                let options = RequestOptions {
-                    deadline,
-                    queue_attachments: true,
-                };
-                accepted.request = true;
-                let due = deadline.unwrap_or(Duration::from_secs(10));
-                accepted.deadline = now.checked_add(due);
-                let sent = node.request(now, message, options);
-                sent.map(|id| {
-                    self.requests.insert(id, uid);
-                    request_id = Some(id);
-                })
-            }
-        };
-        match result {
-            Ok(()) => stage.model.accepted(now, uid, accepted),
             Err(error) => {
                 let returned = descriptions(&error.message.attachments);
                 stage.model.refused(uid, &offered, &returned);
@@ -362,12 +319,59 @@ impl App {
                 }
                 count(stage.marks, "app_refused");
                 self.note(format!("refused {uid:?}: {}", error.reason));
+                Ok(None)
             }
         }
-        Ok(request_id)
     }
 
-    fn cancel(&mut self, stage: &mut Stage<'_>, node: &mut Recorded) {
+    fn message(&self, stage: &Stage<'_>, job: &Job, uid: Uid) -> Message<FakeFd> {
+        let create = |_| stage.registry.create(self.process.0);
+        let event = match job.kind {
+            JobKind::Event(_) => EVENT,
+            JobKind::Request(handler, _) => handler.name(),
+        };
+        Message {
+            target: target(job.to),
+            namespace: self.namespaces[job.namespace],
+            event: Cow::Borrowed(event),
+            codec: 0,
+            payload: payload(uid, job.bytes),
+            attachments: (0..job.attachments).map(create).collect(),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        node: &mut Recorder<FakeFd>,
+        message: Message<FakeFd>,
+        kind: JobKind,
+        uid: Uid,
+    ) -> Result<Option<RequestId>, SendError<FakeFd>> {
+        match kind {
+            JobKind::Event(receipt) => {
+                let options = SendOptions {
+                    receipt,
+                    queue_attachments: true,
+                    ..SendOptions::default()
+                };
+                let id = node.send(now, message, options)?;
+                self.messages.insert(id, uid);
+                Ok(None)
+            }
+            JobKind::Request(_, deadline) => {
+                let options = RequestOptions {
+                    deadline,
+                    queue_attachments: true,
+                };
+                let id = node.request(now, message, options)?;
+                self.requests.insert(id, uid);
+                Ok(Some(id))
+            }
+        }
+    }
+
+    fn cancel(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>) {
         let Some((&request, &uid)) = self.requests.first_key_value() else {
             return;
         };
@@ -387,7 +391,7 @@ impl App {
     fn take(
         &mut self,
         stage: &mut Stage<'_>,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
         namespace: usize,
         delivery: Delivery<FakeFd>,
     ) {
@@ -418,7 +422,7 @@ impl App {
     fn handle(
         &mut self,
         stage: &mut Stage<'_>,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
         event: &str,
         uid: Uid,
         ticket: Ticket,
@@ -449,7 +453,7 @@ impl App {
         }
     }
 
-    fn answer_late(&mut self, stage: &mut Stage<'_>, node: &mut Recorded) -> bool {
+    fn answer_late(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>) -> bool {
         let mut busy = false;
         while let Some((at, ..)) = self.late.front()
             && *at <= stage.now
@@ -464,7 +468,7 @@ impl App {
     fn outcome(
         &mut self,
         stage: &mut Stage<'_>,
-        node: &mut Recorded,
+        node: &mut Recorder<FakeFd>,
         request: RequestId,
         outcome: message::Outcome<FakeFd>,
     ) {
@@ -528,15 +532,16 @@ fn target(slot: usize) -> Target {
     name(slot).map_or(Target::Hub, Target::Named)
 }
 
-fn reply(stage: &mut Stage<'_>, node: &mut Recorded, ticket: Ticket, payload: Bytes) {
+fn reply(stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, ticket: Ticket, payload: Bytes) {
     let answer = Answer::Reply { codec: 0, payload };
-    if !node.reply(stage.now, ticket, answer) {
+    if node.reply(stage.now, ticket, answer).is_err() {
         count(stage.marks, "app_reply_stale");
     }
 }
 
-fn fail(stage: &mut Stage<'_>, node: &mut Recorded, ticket: Ticket) {
-    if !node.reply(stage.now, ticket, Answer::Failed(Failure::default())) {
+fn fail(stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, ticket: Ticket) {
+    let answer = Answer::Failed(Failure::default());
+    if node.reply(stage.now, ticket, answer).is_err() {
         count(stage.marks, "app_reply_stale");
     }
 }

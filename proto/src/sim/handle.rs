@@ -78,16 +78,6 @@ impl Registry {
         }
     }
 
-    /// A descriptor of a description that another registry created, for the replay of a recording.
-    pub fn stand_in(&self, description: Description, owner: Owner) -> FakeFd {
-        self.counts().open(owner, description);
-        FakeFd {
-            registry: self.clone(),
-            description,
-            owner,
-        }
-    }
-
     /// How many descriptors a process may have (RLIMIT_NOFILE); `None` lifts the limit.
     pub fn set_limit(&self, process: u32, limit: Option<u64>) {
         let mut counts = self.counts();

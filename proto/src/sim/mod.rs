@@ -11,7 +11,6 @@
 //! - [`plan`]: what happens in a world, written out so that it can be kept and shrunk.
 //! - [`draw`]: plans drawn from a seed.
 //! - [`model`]: what is promised, as simply as it can be said.
-//! - [`record`]: a node whose inputs are written down, and their replay.
 //! - [`world`]: runs a plan and reports which promises were broken.
 
 mod app;
@@ -21,8 +20,8 @@ pub mod kernel;
 pub mod model;
 pub mod plan;
 mod process;
-pub mod record;
 pub mod rng;
+mod stranger;
 pub mod world;
 
 pub use plan::Plan;

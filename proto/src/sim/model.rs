@@ -74,13 +74,11 @@ pub struct Model {
     /// When the first was told that the second is gone.
     told: BTreeMap<(Process, Process), Instant>,
     paused: BTreeMap<Process, Instant>,
-    /// The hub of the day.
-    hub: Option<Process>,
     /// Who was given an identity, by which hub. As long as no table outlives the hubs, the next one
     /// may give to another what a member has not yet told it of.
-    given: BTreeMap<(Option<Process>, u32, u32), Process>,
-    /// Who was last seen with it.
-    identities: BTreeMap<(u32, u32), Process>,
+    given: BTreeMap<(u64, u32, u32), Process>,
+    /// Who was seen with it, one after the other.
+    identities: BTreeMap<(u32, u32), Vec<Process>>,
     instances: BTreeMap<u64, Process>,
     /// Whether some process has been short of descriptors, so that attachments may be lost.
     short: bool,
@@ -302,15 +300,13 @@ impl Model {
         }
     }
 
-    /// A process begins to be the hub.
-    pub fn hub_begins(&mut self, process: Process) {
-        self.hub = Some(process);
-    }
-
-    /// A process was given an identity.
-    pub fn identity(&mut self, process: Process, id: u32, generation: u32) {
-        self.identities.insert((id, generation), process);
-        let key = (self.hub, id, generation);
+    /// A process was given an identity by the hub that is this instance.
+    pub fn identity(&mut self, hub: u64, process: Process, id: u32, generation: u32) {
+        let seen = self.identities.entry((id, generation)).or_default();
+        if !seen.contains(&process) {
+            seen.push(process);
+        }
+        let key = (hub, id, generation);
         let holder = *self.given.entry(key).or_insert(process);
         if holder != process {
             self.fail(format!(
@@ -341,10 +337,10 @@ impl Model {
 
     /// A process sees an instance in its roster with this identity. What it thinks of itself counts
     /// for nothing: a hub begins before it has heard what its members know.
-    pub fn seen(&mut self, by: Process, instance: u64, id: u32, generation: u32) {
+    pub fn seen(&mut self, by: Process, hub: u64, instance: u64, id: u32, generation: u32) {
         match self.instances.get(&instance).copied() {
             Some(process) if process == by => {}
-            Some(process) => self.identity(process, id, generation),
+            Some(process) => self.identity(hub, process, id, generation),
             None => self.fail(format!(
                 "{by:?} sees instance {instance:x}, which is nobody"
             )),
@@ -363,7 +359,10 @@ impl Model {
 
     /// As [`Model::gone`], where the observer knows only the identity. A stranger's is nobody's.
     pub fn gone_identity(&mut self, now: Instant, observer: Process, id: u32, generation: u32) {
-        if let Some(subject) = self.identities.get(&(id, generation)) {
+        let seen = self.identities.get(&(id, generation));
+        let seen = seen.map_or(&[][..], Vec::as_slice);
+        let lost = seen.iter().find(|process| self.lost.contains_key(process));
+        if let Some(subject) = lost.or(seen.last()) {
             self.gone(now, observer, *subject);
         }
     }

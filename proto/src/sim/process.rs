@@ -10,13 +10,13 @@ use super::app::{App, Stage};
 use super::handle::{FakeFd, Registry};
 use super::kernel::{End, Kernel, Marks, ReadResult, Room, StreamKind, WriteResult};
 use super::model::{Model, Process};
-use super::record::Recorded;
 use super::rng::Rng;
 use crate::id::LinkId;
 use crate::link::Written;
 use crate::node::{Hangup, LinkConfig, Read};
 use crate::output::{DialId, Output, Wake};
 use crate::time::Instant;
+use crate::trace::Recorder;
 
 /// Bytes that a driver reads of one link in one turn, so that no link starves the others.
 const READ_BUDGET: usize = 64 * 1024;
@@ -49,7 +49,7 @@ pub(super) struct Dial {
 pub(super) struct Running {
     pub(super) process: Process,
     pub(super) slot: usize,
-    pub(super) node: Recorded,
+    pub(super) node: Recorder<FakeFd>,
     pub(super) app: App,
     lines: BTreeMap<LinkId, Line>,
     wake: Option<Wake>,
@@ -78,7 +78,7 @@ struct Line {
 pub(super) struct Died;
 
 impl Running {
-    pub(super) fn new(process: Process, slot: usize, node: Recorded, app: App) -> Self {
+    pub(super) fn new(process: Process, slot: usize, node: Recorder<FakeFd>, app: App) -> Self {
         Self {
             process,
             slot,
@@ -176,15 +176,16 @@ impl Running {
                             attachments,
                             truncated,
                         };
-                        self.node.read(now, link, read);
+                        // A link that these bytes end is unknown from here on; `Close` follows.
+                        line.ended = self.node.handle_read(now, link, read).is_err();
                     }
                     ReadResult::End => {
                         line.ended = true;
-                        self.node.hangup(now, link, Hangup::End);
+                        let _ = self.node.handle_hangup(now, link, Hangup::End);
                     }
                     ReadResult::Reset => {
                         line.ended = true;
-                        self.node.hangup(now, link, Hangup::Reset);
+                        let _ = self.node.handle_hangup(now, link, Hangup::Reset);
                     }
                 }
                 busy = true;
@@ -209,7 +210,7 @@ impl Running {
     fn fire(&mut self, shared: &mut Shared) -> bool {
         let due = self.wake.is_some_and(|wake| wake.at <= shared.now);
         if due {
-            self.node.timeout(shared.now);
+            self.node.handle_timeout(shared.now);
             self.fired = Some(shared.now);
         }
         due
@@ -251,8 +252,9 @@ impl Running {
     /// After `handle_timeout(now)` the next deadline must be later than `now`: a driver that sleeps
     /// until a deadline that has passed never sleeps.
     fn idle(&mut self, shared: &mut Shared, wake: Option<Wake>) {
-        if let Some(wake) = wake
-            && self.fired.take().is_some_and(|fired| wake.at <= fired)
+        let fired = self.fired.take();
+        if let (Some(wake), Some(fired)) = (wake, fired)
+            && wake.at <= fired
         {
             let what = format!("{:?} fired and wants {wake:?} again", self.process);
             shared.model.fail(what);
@@ -300,7 +302,9 @@ impl Running {
                     Written::Failed
                 }
             };
-            self.node.written(shared.now, link, written);
+            if let Err(error) = self.node.handle_written(shared.now, link, written) {
+                shared.model.fail(format!("{:?}: {error}", self.process));
+            }
             self.burn()?;
             if matches!(written, Written::Wrote(_)) {
                 continue;

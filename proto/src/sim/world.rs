@@ -8,22 +8,26 @@ use core::time::Duration;
 
 use super::app::{self, App};
 use super::handle::{Owner, Registry};
-use super::kernel::{End, Kernel, Marks, ReadResult, Room, Shape, StreamKind};
+use super::kernel::{End, Kernel, Marks, Shape, StreamKind};
 use super::model::{Model, Process};
 use super::plan::{Action, Fault, Intake, NodePlan, Plan, Reach, Work};
 use super::process::{Dial, Died, Running, Shared, stage};
-use super::record::{Recorded, Recording};
 use super::rng::Rng;
+use super::stranger::{Act, Stranger};
 use crate::config::{Config, Role};
 use crate::link::Medium;
 use crate::node::{LinkConfig, LinkOrigin, Seeds};
 use crate::time::Instant;
+use crate::trace::{Log, Recorder, Recording};
 
 /// Turns of all processes at one instant. A world that needs more stands still in time.
-const TURN_BUDGET: u64 = 100_000;
+const TURN_BUDGET: u64 = 1_000_000;
 /// A loss of the network that is shorter than this must never cost a peer its life; the core's own
 /// grace is 5 s.
 const SEPARATION: Duration = Duration::from_secs(3);
+
+/// What it may take a member to attach once it has dialled.
+const COMING: Duration = Duration::from_millis(50);
 
 /// A world in which a plan runs.
 #[derive(Debug)]
@@ -39,9 +43,11 @@ pub struct World {
     /// Slots in which a process is to be started.
     revivals: Vec<(Instant, usize)>,
     strangers: Vec<Stranger>,
+    /// When the hub of the day will say that whoever is not attached is gone.
+    census: Option<Instant>,
     order: Rng,
     healed: bool,
-    finished: Vec<Recording>,
+    finished: Vec<Log>,
     transcripts: BTreeMap<usize, Vec<String>>,
 }
 
@@ -59,7 +65,7 @@ pub struct Report {
     /// What the application of each slot saw, in order and without times; of all its lives together.
     pub transcripts: BTreeMap<usize, Vec<String>>,
     /// Every life of every node, for replaying.
-    pub recordings: Vec<Recording>,
+    pub logs: Vec<Log>,
     /// How many outputs the nodes of each slot asked for, of all its lives together.
     pub outputs: BTreeMap<usize, u64>,
     /// When it ended.
@@ -72,13 +78,6 @@ struct Start {
     config: Config,
     seeds: Seeds,
     at: Instant,
-}
-
-/// A connection to the hub by somebody who does not speak the protocol.
-#[derive(Debug)]
-struct Stranger {
-    end: End,
-    says: Vec<u8>,
 }
 
 impl Report {
@@ -120,6 +119,7 @@ impl World {
             unreachable: BTreeMap::new(),
             revivals: Vec::new(),
             strangers: Vec::new(),
+            census: None,
             order: Rng::new(seed, "order"),
             healed: false,
             finished: Vec::new(),
@@ -189,10 +189,7 @@ impl World {
             let Some(start) = self.starts.get(&running.process) else {
                 continue;
             };
-            let (buffered, most) = (
-                running.node.node().buffered(),
-                start.config.send_buffer_total,
-            );
+            let (buffered, most) = (running.node.buffered(), start.config.send_buffer_total);
             if buffered > most {
                 let what = format!("slot {} buffers {buffered} of {most}", running.slot);
                 self.shared.model.fail(what);
@@ -202,7 +199,7 @@ impl World {
             let senders = self.plan.nodes.len() as u64;
             let first = u64::from(start.config.first_contact.messages);
             let most = start.config.receive_budget / 128 + senders * first * 2;
-            let unread = running.node.node().unread() as u64;
+            let unread = running.node.unread() as u64;
             if unread > most {
                 let what = format!("slot {} holds {unread} of {most} messages", running.slot);
                 self.shared.model.fail(what);
@@ -237,7 +234,10 @@ impl World {
         let running = self.slots.iter().flatten();
         let own = running.filter_map(|running| running.next_time(now));
         let revivals = self.revivals.iter().map(|(at, _)| *at);
-        let fixed = [step, heal, kernel].into_iter().flatten().chain(revivals);
+        let fixed = [step, heal, kernel, self.census]
+            .into_iter()
+            .flatten()
+            .chain(revivals);
         // A time that has passed without an effect must not stop the clock.
         let floor = Instant::from_nanos(now.as_nanos() + 1);
         fixed.chain(dials).chain(own).min().map(|at| at.max(floor))
@@ -255,6 +255,7 @@ impl World {
                 Action::Fault(fault) => self.fault(fault),
             }
         }
+        self.take_census();
         let (due, later) = self.revivals.iter().partition(|(at, _)| *at <= now);
         self.revivals = later;
         let due: Vec<(Instant, usize)> = due;
@@ -272,11 +273,28 @@ impl World {
         }
     }
 
+    /// A hub that begins knows only who attaches within its grace; the others are gone for it.
+    fn take_census(&mut self) {
+        if self.census.take_if(|at| *at <= self.shared.now).is_none() {
+            return;
+        }
+        for running in self.slots.iter().flatten() {
+            // A stopped process does not even know that its hub has changed.
+            if running.paused.is_some() || !running.node.is_connected() {
+                count(&mut self.shared.marks, "late_for_the_hub");
+                self.shared
+                    .model
+                    .separated(self.shared.now, running.process);
+            }
+        }
+    }
+
     fn start(&mut self, slot: usize) {
         let Some(mut plan) = self.plan.nodes.get(slot).cloned() else {
             return;
         };
-        if self.slots[slot].is_some() {
+        // A fixed address has one hub: a second cannot bind it.
+        if self.slots[slot].is_some() || plan.hub && self.hub().is_some() {
             return;
         }
         if self.healed {
@@ -292,14 +310,21 @@ impl World {
             },
             at: self.shared.now,
         };
-        let made = Recorded::new(start.config.clone(), &start.seeds, start.at);
+        let made = Recorder::new(start.config.clone(), &start.seeds, start.at, Recording::All);
         match made {
             Ok(mut node) => {
                 self.shared.model.started(start.at, process, slot);
                 if plan.hub {
-                    self.shared.model.hub_begins(process);
+                    let grace = start.config.complete_grace;
+                    self.census = Some(start.at + grace.saturating_sub(COMING));
                 }
-                let app = App::start(start.at, process, slot, &plan, &mut node);
+                let app = App::start(
+                    &mut stage(&mut self.shared),
+                    process,
+                    slot,
+                    &plan,
+                    &mut node,
+                );
                 if !plan.hub {
                     node.dial(start.at);
                 }
@@ -320,11 +345,7 @@ impl World {
 
     /// Keeps what a life leaves behind for the report.
     fn remember(&mut self, running: &Running) {
-        if let Some(start) = self.starts.get(&running.process) {
-            let (config, seeds) = (start.config.clone(), start.seeds.clone());
-            let recording = running.node.recording(config, seeds, start.at);
-            self.finished.push(recording);
-        }
+        self.finished.extend(running.node.log());
         let transcript = self.transcripts.entry(running.slot).or_default();
         transcript.extend_from_slice(running.app.transcript());
     }
@@ -484,31 +505,24 @@ impl World {
         };
         hub.connect(&mut self.shared, far, StreamKind::Unix, config);
         count(&mut self.shared.marks, "stranger");
-        self.strangers.push(Stranger { end: near, says });
+        self.strangers.push(Stranger::new(near, says));
     }
 
     fn strangers_act(&mut self) -> bool {
         let (now, kernel) = (self.shared.now, &mut self.shared.kernel);
         let mut busy = false;
-        self.strangers.retain_mut(|stranger| {
-            if !stranger.says.is_empty() {
-                kernel.write(now, stranger.end, &stranger.says, &[]);
-                stranger.says.clear();
-                busy = true;
-            }
-            match kernel.read(now, stranger.end, 0, Room::FULL) {
-                ReadResult::Blocked => true,
-                ReadResult::Data { .. } => {
+        self.strangers
+            .retain_mut(|stranger| match stranger.act(now, kernel) {
+                Act::Nothing => true,
+                Act::Something => {
                     busy = true;
                     true
                 }
-                ReadResult::End | ReadResult::Reset => {
-                    kernel.close(now, stranger.end);
+                Act::Left => {
                     busy = true;
                     false
                 }
-            }
-        });
+            });
         busy
     }
 
@@ -526,20 +540,23 @@ impl World {
     }
 
     fn judge(mut self) -> Report {
-        let present: BTreeSet<usize> = self.slots.iter().flatten().map(|r| r.slot).collect();
+        let living = self.slots.iter().flatten().map(|running| running.slot);
+        // Without a hub nobody can be reached.
+        let present: BTreeSet<usize> = living.filter(|_| self.hub().is_some()).collect();
         let early = !self.shared.model.violations().is_empty();
         if !early {
             self.shared.model.judge(&present);
             let living = self.slots.iter().flatten();
             let ids = living.filter_map(|running| {
-                let (id, _) = running.node.node().identity()?;
+                let (id, _) = running.node.identity()?;
                 Some((running.process, id.0))
             });
             self.shared.model.present_as(ids);
             for running in self.slots.iter().flatten() {
-                let left = running.app.backlog();
-                if left > 0 {
-                    let what = format!("slot {} still waits to send {left}", running.slot);
+                let waits = running.app.backlog().filter(|(_, to)| present.contains(to));
+                if let Some((left, to)) = waits {
+                    let from = running.slot;
+                    let what = format!("slot {from} still waits to send {left} to {to}");
                     self.shared.model.fail(what);
                 }
             }
@@ -556,14 +573,15 @@ impl World {
         for (mark, times) in self.shared.kernel.marks() {
             *marks.entry(mark).or_default() += times;
         }
-        let fold = |digest: u64, next: &Recording| digest.rotate_left(7) ^ next.digest;
+        let steps = self.finished.iter().flat_map(|log| &log.steps);
+        let digest = steps.fold(0, |digest: u64, step| digest.rotate_left(7) ^ step.digest);
         Report {
             violations: self.shared.model.violations().to_vec(),
             marks,
-            digest: self.finished.iter().fold(0, fold),
+            digest,
             delivered: self.shared.model.delivered(),
             transcripts: self.transcripts,
-            recordings: self.finished,
+            logs: self.finished,
             outputs,
             end: self.shared.now,
         }

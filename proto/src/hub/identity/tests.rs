@@ -579,3 +579,20 @@ fn a_grace_without_end_has_no_deadline_that_comes() {
     table.timeout(Instant::from_nanos(u64::MAX - 1));
     assert!(table.identity(InstanceId(1)).is_some());
 }
+
+#[test]
+fn a_newcomer_never_answers_to_the_id_and_generation_of_a_living_process() {
+    // A hub that lost its table gave id 2 to a newcomer before its owner, 2#4, came back.
+    let mut table = table();
+    let newcomer = table.attach(at(1), &attach(7, 1), true).unwrap();
+    assert_eq!(newcomer.id, PeerId(2));
+    let owner = Attach {
+        gone: vec![(PeerId(2), Generation(3))],
+        ..claiming(8, 2, 4)
+    };
+    let owner = table.attach(at(2), &owner, true).unwrap();
+    assert!(owner.id_changed);
+    let (id, generation) = table.identity(InstanceId(7)).unwrap();
+    assert_eq!(id, PeerId(2));
+    assert!(generation > Generation(4), "{generation:?}");
+}

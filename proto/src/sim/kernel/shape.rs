@@ -39,7 +39,8 @@ impl Shape {
         let (pieces, dribble) = (rng.range(1..=8) as u8, rng.chance(50));
         let (blocks, blocked) = (rng.range(0..=300) as u32, rng.chance(500));
         let delay = rng.range(50_000..=20_000_000);
-        let (buffer, small) = (rng.size(1..=8_192), rng.chance(500));
+        // Linux gives a socket no less than 4,608 bytes.
+        let (buffer, small) = (rng.size(4_608..=32_768), rng.chance(500));
         Self {
             pieces,
             dribble,

@@ -181,15 +181,14 @@ fn a_false_death_and_an_identity_given_twice_are_seen() {
     let mut model = world();
     model.gone(at(1), A, B);
     broken(&model, "which lives");
-    model.identity(A, 1, 1);
-    model.identity(A, 1, 1);
-    model.identity(B, 2, 1);
-    model.identity(B, 1, 1);
+    model.identity(7, A, 1, 1);
+    model.identity(7, A, 1, 1);
+    model.identity(7, B, 2, 1);
+    model.identity(7, B, 1, 1);
     broken(&model, "was given to");
     let mut model = world();
-    model.identity(A, 1, 1);
-    model.hub_begins(B);
-    model.identity(B, 1, 1);
+    model.identity(7, A, 1, 1);
+    model.identity(8, B, 1, 1);
     assert!(
         model.violations().is_empty(),
         "another hub knows nothing of it"
@@ -198,9 +197,9 @@ fn a_false_death_and_an_identity_given_twice_are_seen() {
     broken(&model, "both have the id");
     let mut model = world();
     model.lives_as(A, 7);
-    model.seen(B, 7, 1, 1);
+    model.seen(B, 9, 7, 1, 1);
     assert!(model.violations().is_empty());
-    model.seen(B, 8, 2, 1);
+    model.seen(B, 9, 8, 2, 1);
     broken(&model, "which is nobody");
     model.lives_as(B, 7);
     broken(&model, "are both instance");
