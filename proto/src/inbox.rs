@@ -344,6 +344,20 @@ impl<F> Inbox<F> {
         !self.ready || self.namespaces.iter().any(|one| one.opened && !one.ready)
     }
 
+    /// This node begins anew as another instance: what it holds belongs to conversations that are
+    /// over, so nobody is told that it was taken.
+    pub(crate) fn orphan_all(&mut self) {
+        for namespace in &mut self.namespaces {
+            for item in namespace.deliverable.iter_mut().chain(&mut namespace.held) {
+                if let ItemKind::Event(receipt) = &mut item.kind {
+                    *receipt = Receipt::None;
+                }
+                // No flow has this number, so no credit is given back to a later conversation.
+                item.place.flow = crate::wire::flow::NO_FLOW;
+            }
+        }
+    }
+
     /// What the unread messages of an instance cost.
     pub(crate) fn cost_of(&self, instance: InstanceId) -> u64 {
         let all = self.namespaces.iter();

@@ -111,6 +111,7 @@ impl<F> Node<F> {
                 self.end_talk(instance, talk, UnknownCause::Closed);
             }
         }
+        self.inbox.orphan_all();
         self.me.instance = InstanceId(self.rng.next_u64().max(1));
         self.me.identity = None;
         self.me.counter = 0;

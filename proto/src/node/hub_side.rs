@@ -167,6 +167,10 @@ impl<F> Node<F> {
         if let Some(old) = self.routes.insert(instance, id).filter(|old| *old != id) {
             if let Some(link) = self.links.get_mut(old) {
                 link.instances.remove(&instance);
+                link.ready.retain(|ready| *ready != instance);
+            }
+            if let Some(talk) = self.talks.get_mut(instance) {
+                talk.queued = false;
             }
             self.close_link(
                 old,
@@ -365,6 +369,13 @@ impl<F> Node<F> {
             return Vec::new();
         };
         link.instances.remove(&instance);
+        link.ready.retain(|ready| *ready != instance);
+        if let Some(talk) = self.talks.get_mut(instance) {
+            talk.queued = false;
+        }
+        let Some(link) = self.links.get_mut(id) else {
+            return Vec::new();
+        };
         link.egress.take_returned(instance)
     }
 

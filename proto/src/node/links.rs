@@ -123,6 +123,15 @@ pub(super) struct Links<F> {
     dirty: VecDeque<LinkId>,
 }
 
+/// Link-local frames that may wait before pings go unanswered, in bytes.
+const PONGS_MAX: usize = 4 * 1024;
+
+impl<F> Link<F> {
+    pub(super) fn answers_pings(&self) -> bool {
+        self.control.len() < PONGS_MAX
+    }
+}
+
 impl<F> Links<F> {
     pub(super) fn new() -> Self {
         Self {
@@ -494,6 +503,7 @@ impl<F> Node<F> {
             if let Some(talk) = self.talks.get_mut(instance) {
                 talk.queued = false;
             }
+            self.touch(instance);
         }
         for unwritten in link.egress.drain() {
             self.stats.detached_dropped += 1;

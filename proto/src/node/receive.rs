@@ -369,7 +369,8 @@ impl<F> Node<F> {
     ) -> Result<(), Fault> {
         let flow = crate::wire::flow::reply_flow(request.request);
         let credit = u64::from(request.reply_credit);
-        self.talk(content.from).out.open_reply_flow(flow, credit);
+        self.talk(content.from);
+        self.with_out(content.from, |out, _| out.open_reply_flow(flow, credit));
         let deadline = match request.remaining {
             0 => None,
             millis => self

@@ -117,7 +117,10 @@ impl<F> Node<F> {
             Kind::RETURNED if member => self.on_returned(Returned::decode(body)?),
             Kind::PING => {
                 let ping = Ping::decode(body)?;
-                self.control(id, Kind::PONG, |body| ping.encode(body));
+                // A peer that asks and does not read gets no more answers than it can take in.
+                if self.links.get(id).is_some_and(|link| link.answers_pings()) {
+                    self.control(id, Kind::PONG, |body| ping.encode(body));
+                }
             }
             Kind::PONG => {}
             Kind::CLOSE => {

@@ -86,10 +86,11 @@ impl<F> Outbound<F> {
 
     fn say_blocked(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
         while let Some(id) = self.blocked.pop() {
-            let Some(flow) = self.flows.get(&id) else {
+            let Some(flow) = self.flows.get_mut(&id) else {
                 continue;
             };
             let Next::Blocked(blocked) = flow.next(&self.first_contact) else {
+                flow.forget_said();
                 continue;
             };
             let mut frame = pool.take();

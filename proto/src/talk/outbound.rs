@@ -211,6 +211,7 @@ impl<F> Outbound<F> {
     /// Opens the flow of a reply with the credit that its request brought. What does not fit into
     /// that travels in slices.
     pub(crate) fn open_reply_flow(&mut self, id: u32, credit: u64) {
+        self.close_reply_flow(id);
         let slice_above = self.slice_above.min(credit as usize);
         self.flows
             .insert(id, SendFlow::new(id, credit, slice_above));
@@ -394,6 +395,9 @@ impl<F> Outbound<F> {
                 }
             }
         }
+        leftover.unconfirmed.extend(self.receipts.into_values());
+        leftover.unconfirmed.sort_unstable();
+        leftover.unconfirmed.dedup();
         leftover
     }
 

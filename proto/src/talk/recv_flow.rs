@@ -303,6 +303,14 @@ impl<F> RecvFlow<F> {
     pub(crate) fn end_room(&mut self) -> (u64, Option<Assembly<F>>) {
         self.rooms_ended += 1;
         self.rooms = self.rooms.max(self.rooms_ended);
+        let cost = core::mem::take(&mut self.assembled_cost);
+        if cost > 0 {
+            self.held.push_back(Held {
+                cost,
+                credit: 0,
+                done: true,
+            });
+        }
         (core::mem::take(&mut self.room_size), self.assembly.take())
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod chunks;
+mod endings;
 mod framing;
 mod handles;
 mod queues;
