@@ -28,7 +28,7 @@ fn the_hub_asks_over_the_new_link_of_a_member_whose_old_one_still_lingers() {
     for _ in 0..3 {
         tell(&mut world);
     }
-    let mut new = Raw::stranger(&mut world, 77, Medium::Network);
+    let new = Raw::stranger(&mut world, 77, Medium::Network);
     let hello = [new.hello(), new.attach(2)].concat();
     new.says(&mut world, &hello);
     for _ in 0..3 {
@@ -108,7 +108,7 @@ fn what_was_left_unread_by_an_earlier_life_confirms_nothing_of_the_next() {
 #[test]
 fn a_peer_that_pings_and_does_not_read_costs_no_more_than_it_can_take() {
     let mut world = World::new(0);
-    let mut raw = Raw::stranger(&mut world, 77, Medium::Network);
+    let raw = Raw::stranger(&mut world, 77, Medium::Network);
     let hello = raw.hello();
     raw.says(&mut world, &hello);
     world.clogged.insert(raw.wire);
