@@ -3,6 +3,8 @@
 //! While a namespace is pending, what has a listener is delivered at once and the rest is held, in
 //! order. Once it is ready, an unknown name is refused at once.
 
+mod departed;
+
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -10,6 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::departed::Departed;
 use crate::id::{InstanceId, NamespaceId};
 use crate::message::{Payload, Receipt};
 use crate::talk::Place;
@@ -35,6 +38,7 @@ pub(crate) struct Inbox<F> {
     last: usize,
     /// Whether an unknown namespace is refused.
     ready: bool,
+    departed: Departed,
 }
 
 #[derive(Debug)]
@@ -123,6 +127,7 @@ impl<F> Inbox<F> {
             by_name: BTreeMap::new(),
             last: 0,
             ready: false,
+            departed: Departed::default(),
         }
     }
 
@@ -231,9 +236,14 @@ impl<F> Inbox<F> {
         };
         namespace.ready = true;
         let held = core::mem::take(&mut namespace.held);
-        held.into_iter()
-            .map(|item| (item, Refusal::NoHandler))
-            .collect()
+        self.refused(held, Refusal::NoHandler)
+    }
+
+    fn refused(&mut self, held: VecDeque<Item<F>>, reason: Refusal) -> Vec<(Item<F>, Refusal)> {
+        for item in &held {
+            self.departed.took(item.from, item.cost());
+        }
+        held.into_iter().map(|item| (item, reason)).collect()
     }
 
     /// Ends the pending time of the node: an unknown namespace is refused from now on.
@@ -245,7 +255,7 @@ impl<F> Inbox<F> {
                 refused.extend(self.ready(NamespaceId(at as u32)));
             } else {
                 let held = core::mem::take(&mut self.namespaces[at].held);
-                refused.extend(held.into_iter().map(|item| (item, Refusal::NoNamespace)));
+                refused.extend(self.refused(held, Refusal::NoNamespace));
             }
         }
         refused
@@ -306,6 +316,11 @@ impl<F> Inbox<F> {
         let namespace = self.get_mut(id)?;
         let item = namespace.deliverable.pop_front();
         namespace.announced = item.is_some();
+        if !self.departed.is_empty()
+            && let Some(item) = &item
+        {
+            self.departed.took(item.from, item.cost());
+        }
         item
     }
 
@@ -321,6 +336,9 @@ impl<F> Inbox<F> {
                     }
                 }
             }
+        }
+        for item in &removed {
+            self.departed.took(item.from, item.cost());
         }
         removed
     }
@@ -358,13 +376,19 @@ impl<F> Inbox<F> {
         }
     }
 
-    /// What the unread messages of an instance cost.
-    pub(crate) fn cost_of(&self, instance: InstanceId) -> u64 {
+    /// An instance has ended. What it sent stays for the application: processes that end and start
+    /// again while nobody reads must not fill the memory, so beyond `most` for all of them the
+    /// oldest goes, and is returned.
+    pub(crate) fn depart(&mut self, instance: InstanceId, most: u64) -> Vec<Item<F>> {
         let all = self.namespaces.iter();
         let all = all.flat_map(|namespace| namespace.deliverable.iter().chain(&namespace.held));
-        all.filter(|item| item.from == instance)
-            .map(|item| crate::wire::flow::cost(item.payload.len()))
-            .sum()
+        let left = all.filter(|item| item.from == instance).map(Item::cost);
+        self.departed.add(instance, left.sum());
+        let mut dropped = Vec::new();
+        while let Some(oldest) = self.departed.first_beyond(most) {
+            dropped.extend(self.remove(|item| item.from == oldest));
+        }
+        dropped
     }
 
     /// How many messages are held for the application.
@@ -373,6 +397,12 @@ impl<F> Inbox<F> {
         queues
             .map(|namespace| namespace.deliverable.len() + namespace.held.len())
             .sum()
+    }
+}
+
+impl<F> Item<F> {
+    fn cost(&self) -> u64 {
+        crate::wire::flow::cost(self.payload.len())
     }
 }
 

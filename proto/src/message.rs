@@ -165,6 +165,10 @@ pub enum SendRefusal {
     /// that. In its own queue, a socket would keep itself alive.
     #[error("an attachment is a connection of this node itself, which cannot be sent")]
     OwnDescriptor,
+    /// The peer broke the rules of its conversation with this node, so that nothing it says of what
+    /// it received can be believed. It can be reached again when it has joined as a new instance.
+    #[error("the peer broke the rules of its conversation with this node: it has to start again")]
+    PeerFault,
     /// This target cannot be asked: a request goes to one peer.
     #[error("a request goes to one peer")]
     NotOnePeer,
@@ -364,6 +368,8 @@ pub enum UnknownCause {
     Deadline,
     /// The requester cancelled it after it was handed to a link.
     Cancelled,
+    /// The peer broke the rules of its conversation with this node.
+    PeerFault,
     /// This node was closed, or fenced.
     Closed,
 }
@@ -384,7 +390,8 @@ pub enum Fate<F> {
         /// The message, where it was still whole in this node.
         message: Option<Message<F>>,
     },
-    /// It was handed to a link, and the receiver ended before it said that it took it.
+    /// It was handed to a link, and the receiver ended, or broke the rules of the conversation,
+    /// before it said that it took it.
     Unconfirmed,
 }
 

@@ -1,6 +1,7 @@
 //! One node: many links, one conversation for each remote instance, and the parts that decide.
 //! The node itself only dispatches between them.
 
+mod breach;
 mod death;
 mod dial;
 mod encode;
@@ -138,8 +139,6 @@ pub struct Node<F> {
     draining: bool,
     /// Whether nothing more is accepted, because a drain has begun.
     winding_down: bool,
-    /// Instances that have ended with messages unread, the oldest first, and what these cost.
-    departed: VecDeque<(InstanceId, u64)>,
     closed: bool,
     stats: Stats,
 }
@@ -186,7 +185,6 @@ impl<F> Node<F> {
             announced: None,
             draining: false,
             winding_down: false,
-            departed: VecDeque::new(),
             closed: false,
             stats: Stats::default(),
             config,

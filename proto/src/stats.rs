@@ -29,7 +29,7 @@ pub struct Stats {
     /// Messages of instances that had ended, dropped unread because more of them waited than the
     /// receive budget allows.
     pub departed_dropped: u64,
-    /// Frames of an instance that broke a rule before.
+    /// Frames of an instance that broke a rule before, and receipts and refusals meant for one.
     pub broken_dropped: u64,
     /// Frames that passed more hubs than a frame may.
     pub hops_dropped: u64,

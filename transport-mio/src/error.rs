@@ -206,6 +206,7 @@ fn cause(cause: UnknownCause) -> &'static str {
         UnknownCause::PeerGone => "the peer has ended",
         UnknownCause::Deadline => "its deadline has passed",
         UnknownCause::Cancelled => "it was cancelled on its way",
+        UnknownCause::PeerFault => "the peer broke the protocol",
         UnknownCause::Closed => "this node was closed",
     }
 }

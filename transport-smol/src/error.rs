@@ -237,6 +237,7 @@ impl fmt::Display for RequestError {
                 UnknownCause::PeerGone => "it may have run: the peer has ended",
                 UnknownCause::Deadline => "it may have run: no answer before the deadline",
                 UnknownCause::Cancelled => "it may have run: it was cancelled",
+                UnknownCause::PeerFault => "it may have run: the peer broke the protocol",
                 UnknownCause::Closed => "it may have run: this peer was closed",
             }),
             Self::Unreadable(error) => write!(f, "the reply cannot be read: {error}"),

@@ -27,31 +27,21 @@ impl<F> Node<F> {
         self.outbox.retry_soon();
     }
 
-    /// What an ended instance sent stays for the application. Processes that end and start again
-    /// while nobody reads must not fill the memory: beyond a budget's worth the oldest goes.
-    fn bound_departed(&mut self, instance: InstanceId) {
-        let cost = self.inbox.cost_of(instance);
-        if cost > 0 {
-            self.departed.push_back((instance, cost));
+    /// What an ended instance sent stays for the application, within a budget's worth for all that
+    /// have ended.
+    pub(super) fn bound_departed(&mut self, instance: InstanceId) {
+        for item in self.inbox.depart(instance, self.config.receive_budget) {
+            self.stats.departed_dropped += 1;
+            self.stats.attachments_dropped += item.attachments.len() as u64;
+            self.taken(item.from, item.place);
         }
-        let mut total: u64 = self.departed.iter().map(|(_, cost)| cost).sum();
-        while total > self.config.receive_budget {
-            let Some((oldest, cost)) = self.departed.pop_front() else {
-                break;
-            };
-            total -= cost;
-            for item in self.inbox.remove(|item| item.from == oldest) {
-                self.stats.departed_dropped += 1;
-                self.stats.attachments_dropped += item.attachments.len() as u64;
-                self.taken(item.from, item.place);
-            }
-        }
-        let inbox = &self.inbox;
-        self.departed
-            .retain(|(instance, _)| inbox.cost_of(*instance) > 0);
     }
 
-    fn end_talk(&mut self, instance: InstanceId, talk: Talk<F>, cause: UnknownCause) {
+    pub(super) fn end_talk(&mut self, instance: InstanceId, talk: Talk<F>, cause: UnknownCause) {
+        let reason = match cause {
+            UnknownCause::PeerFault => Refusal::PeerFault,
+            _ => Refusal::PeerGone,
+        };
         let before = talk.out.buffered();
         let refused = talk.refused;
         let (dropped, reserve) = talk.inb.end(&mut self.books);
@@ -70,7 +60,7 @@ impl<F> Node<F> {
                     Target::Named(_) | Target::Any | Target::Hub => {
                         self.outbox.park_first(Parked { id, message, how });
                     }
-                    _ => self.end_uncommitted(id, message, how, Refusal::PeerGone),
+                    _ => self.end_uncommitted(id, message, how, reason),
                 }
             }
         }

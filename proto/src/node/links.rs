@@ -270,7 +270,7 @@ impl<F> Node<F> {
         link.life.received_bytes(now);
         link.rx.push(read.bytes, read.attachments, read.truncated);
         let mut rx = core::mem::replace(&mut link.rx, Receiver::new());
-        let mut open = true;
+        let mut open = self.is_listening(id);
         while open {
             match rx.next() {
                 Ok(Some(received)) => {
@@ -285,16 +285,17 @@ impl<F> Node<F> {
                 Ok(None) => break,
                 Err(fault) => {
                     self.close_link(id, fault.close_code(), "the bytes are no frames");
-                    break;
+                    open = false;
                 }
             }
         }
         let half = rx.half_read();
-        match self.links.get_mut(id) {
+        match self.links.get_mut(id).filter(|_| open) {
             Some(link) => {
                 link.life.half_read(now, half);
                 link.rx = rx;
             }
+            // Of a link that is being closed nothing is heard any more, so nothing is kept.
             None => self.drop_rx(rx),
         }
         self.rearm(id);

@@ -55,6 +55,7 @@ impl<F> Node<F> {
             SendRefusal::AttachmentsUnsupported => Refusal::AttachmentsUnsupported,
             SendRefusal::AttachmentsNotReady => Refusal::NotReady,
             SendRefusal::NoSuchPeer => Refusal::NoSuchPeer,
+            SendRefusal::PeerFault => Refusal::PeerFault,
             _ => Refusal::Full,
         };
         self.end_uncommitted(parked.id, parked.message, parked.how, reason);

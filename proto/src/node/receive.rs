@@ -36,20 +36,33 @@ struct Content<F> {
 }
 
 /// Why a frame of a conversation is not as it must be.
-struct Fault(&'static str);
+struct Fault {
+    code: CloseCode,
+    rule: &'static str,
+}
+
+impl Fault {
+    const fn new(rule: &'static str) -> Self {
+        let code = CloseCode::ProtocolViolation;
+        Self { code, rule }
+    }
+}
 
 impl From<WireError> for Fault {
     fn from(_: WireError) -> Self {
-        Self("a frame's body is not what its kind says")
+        Self::new("a frame's body is not what its kind says")
     }
 }
 
 impl From<Breach> for Fault {
     fn from(breach: Breach) -> Self {
-        Self(match breach {
-            Breach::Overrun => "more was sent than credit, first contact or room allow",
-            Breach::BadSlice => "a slice does not fit its message",
-        })
+        match breach {
+            Breach::Overrun => Self {
+                code: CloseCode::CreditOverrun,
+                rule: "more was sent than credit, first contact or room allow",
+            },
+            Breach::BadSlice => Self::new("a slice does not fit its message"),
+        }
     }
 }
 
@@ -105,8 +118,8 @@ impl<F> Node<F> {
                 self.on_unsequenced(&received.frame)
             }
         };
-        if let Err(Fault(rule)) = result {
-            self.breach(source, rule);
+        if let Err(Fault { code, rule }) = result {
+            self.breach(source, code, rule);
         }
         self.touch(source);
     }
@@ -162,7 +175,7 @@ impl<F> Node<F> {
     fn on_mark(&mut self, source: InstanceId, mark: &MarkBody, answer: bool) -> Result<(), Fault> {
         let result = self.with_out(source, |out, pool| out.on_mark(mark, answer, pool));
         if let Some(Err(MarkOfUnsent)) = result {
-            return Err(Fault("it acknowledged what was never sent"));
+            return Err(Fault::new("it acknowledged what was never sent"));
         }
         self.tell_sendable(source);
         Ok(())
@@ -222,7 +235,7 @@ impl<F> Node<F> {
         let Self { talks, books, .. } = self;
         let Some(talk) = talks.get_mut(header.source) else {
             self.stats.attachments_dropped += count;
-            return Err(Fault("no conversation"));
+            return Err(Fault::new("no conversation"));
         };
         match talk.inb.admit(header, len, books) {
             Ok(place) => Ok(Content {
@@ -305,7 +318,7 @@ impl<F> Node<F> {
     fn spoil(&mut self, content: Content<F>) -> Result<(), Fault> {
         self.stats.attachments_dropped += content.attachments.len() as u64;
         self.taken(content.from, content.place);
-        Err(Fault("a frame's body is not what its kind says"))
+        Err(Fault::new("a frame's body is not what its kind says"))
     }
 
     fn on_void(&mut self, header: &Header, body: &[u8]) -> Result<(), Fault> {
@@ -413,7 +426,7 @@ impl<F> Node<F> {
     ) -> Result<(), Fault> {
         if flow <= MAX_FLOW {
             self.stats.attachments_dropped += content.attachments.len() as u64;
-            return Err(Fault("an answer must use the flow of its request"));
+            return Err(Fault::new("an answer must use the flow of its request"));
         }
         let (request, outcome) = match kind {
             Kind::REPLY => {
@@ -484,7 +497,7 @@ impl<F> Node<F> {
                 let request = CancelBody::decode(body)?.request;
                 self.cancelled_by(from, request);
             }
-            kind if kind.is_critical() => return Err(Fault("an unknown critical kind")),
+            kind if kind.is_critical() => return Err(Fault::new("an unknown critical kind")),
             _ => self.stats.unknown_kinds += 1,
         }
         Ok(())

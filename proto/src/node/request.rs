@@ -10,7 +10,7 @@ use crate::message::{Fate, Message, Outcome, UnknownCause};
 use crate::output::Event;
 use crate::talk::GivenUp;
 use crate::time::Instant;
-use crate::wire::{CancelBody, Header, Kind, Refusal, flow};
+use crate::wire::{CancelBody, CloseCode, Header, Kind, Refusal, flow};
 
 /// Requests of this node without an outcome, and ids.
 #[derive(Debug)]
@@ -115,7 +115,8 @@ impl<F> Node<F> {
                 if let Outcome::Reply { attachments, .. } = outcome {
                     self.stats.attachments_dropped += attachments.len() as u64;
                 }
-                self.breach(from, "it answered a request that was made of another");
+                let rule = "it answered a request that was made of another";
+                self.breach(from, CloseCode::ProtocolViolation, rule);
             }
         }
     }

@@ -61,6 +61,7 @@ impl<F> Node<F> {
         let best = self
             .roster
             .with_handler(namespace, &message.event)
+            .filter(|peer| !self.is_broken(peer.instance))
             .map(|peer| {
                 let pending = self.talks.get(peer.instance).map_or(0, |talk| talk.pending);
                 (pending, peer.id, peer.instance)

@@ -19,6 +19,9 @@ impl<F> Node<F> {
         message: &Message<F>,
         how: How,
     ) -> Result<(), SendRefusal> {
+        if self.is_broken(instance) {
+            return Err(SendRefusal::PeerFault);
+        }
         self.check_attachments(instance, message, how)?;
         let size = self.charge_of(message);
         if let Some(peer) = self.roster.by_instance(instance)

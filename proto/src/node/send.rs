@@ -203,7 +203,10 @@ impl<F> Node<F> {
 
     /// Hands a frame to its conversation and counts it.
     pub(super) fn enqueue(&mut self, instance: InstanceId, draft: Draft<F>) {
-        self.talk(instance);
+        if self.talk(instance).broken {
+            self.stats.broken_dropped += 1;
+            return;
+        }
         self.with_out(instance, |out, _| out.enqueue(draft));
     }
 }

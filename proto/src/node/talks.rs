@@ -8,7 +8,6 @@ use slab::Slab;
 use super::{Node, Timer};
 use crate::group::Presence;
 use crate::id::{InstanceId, LinkId};
-use crate::output::Event;
 use crate::talk::{Ends, Inbound, Outbound, Talk};
 
 /// The conversations, found by the instance at the other end. Messages come in runs for one of
@@ -230,15 +229,6 @@ impl<F> Node<F> {
                 talk.out.path_ends();
                 talk.queued = false;
             }
-        }
-    }
-
-    /// The remote broke a rule: nothing more is taken from it.
-    pub(super) fn breach(&mut self, instance: InstanceId, rule: &'static str) {
-        let talk = self.talk(instance);
-        if !talk.broken {
-            talk.broken = true;
-            self.emit(Event::PeerFault { instance, rule });
         }
     }
 

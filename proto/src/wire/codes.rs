@@ -133,6 +133,9 @@ pub enum Refusal {
     Closed = 11,
     /// The receiver's instance has ended; the detail is its generation. Look for its successor.
     PeerGone = 12,
+    /// The receiver broke the rules of the conversation. Report it; that instance cannot be reached
+    /// any more.
+    PeerFault = 13,
 }
 
 impl Refusal {
@@ -152,6 +155,7 @@ impl Refusal {
             10 => Self::HandlerLimit,
             11 => Self::Closed,
             12 => Self::PeerGone,
+            13 => Self::PeerFault,
             _ => return None,
         })
     }
@@ -177,6 +181,7 @@ impl fmt::Display for Refusal {
             Self::HandlerLimit => "too many handlers are running",
             Self::Closed => "the peer is closing",
             Self::PeerGone => "the peer's instance has ended",
+            Self::PeerFault => "the peer broke the rules of the conversation",
         })
     }
 }
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn refusals_keep_their_numbers_and_say_different_things() {
-        let known = 1..=12;
+        let known = 1..=13;
         let mut texts = BTreeSet::new();
         for number in 0..=u8::MAX {
             let refusal = Refusal::from_u8(number);
