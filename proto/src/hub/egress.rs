@@ -1,7 +1,9 @@
-//! What a hub still has to write to one member on behalf of others.
+//! What a node still has to write over one link on behalf of others: a hub to a member and those
+//! behind it, a relay to its hub or to a child.
 
 mod control;
 mod lane;
+mod quotas;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -13,8 +15,8 @@ use core::{fmt, mem};
 
 use slab::Slab;
 
-use self::lane::{Lane, Served};
-use self::spool::Pool;
+use self::lane::{Lane, Served, Stores};
+use self::quotas::Quotas;
 use crate::id::InstanceId;
 use crate::link::tx::Transmitter;
 use crate::wire::{CloseCode, Frame, Kind, WireError, flow};
@@ -26,19 +28,20 @@ const QUANTUM: usize = 64 * 1024;
 /// messages as a pair may have under way.
 const UNCREDITED_MAX: u64 = 65_536 * flow::LEAST_COST;
 
-/// How many attachments one source may have queued here. They are its own charge, so a member
-/// that does not read cannot use up the hub's descriptors.
+/// How many attachments one source may have queued here for one destination. They are its own
+/// charge, so a member that does not read cannot use up the hub's descriptors.
 const ATTACHMENTS_MAX: usize = 128;
 
-/// The forward queue of a hub to one member.
+/// The forward queue of a link.
 ///
 /// Frames of one source leave in the order in which they came. Sources take turns by bytes, so
 /// that one that sends much delays the others by no more than its quantum. Of marks, credit,
 /// `BLOCKED` and `RECLAIM` of a conversation only the last totals are kept; they leave at the
 /// place of the first of them, which is earlier than where they came and never later.
 ///
-/// What a member's queue may hold is what it has given credit for, and the queue refuses more: a
-/// source that overruns it has broken the protocol.
+/// A link may lead to several instances. What may be queued for one is what it has given credit
+/// for, and the queue refuses more: a source that overruns it has broken the protocol. So an
+/// instance that does not read delays nobody but those who send to it.
 pub(crate) struct Egress<F> {
     /// The other fields hold only keys of lanes that are in here, so indexing does not fail.
     lanes: Slab<Lane<F>>,
@@ -49,10 +52,8 @@ pub(crate) struct Egress<F> {
     round: VecDeque<usize>,
     /// Whether the first of `round` has got the quantum of its turn.
     turn_begun: bool,
-    pool: Pool,
-    scratch: Vec<u8>,
+    stores: Stores,
     carries_attachments: bool,
-    bound: u64,
     held: Held,
     attachments_dropped: u64,
 }
@@ -82,7 +83,7 @@ pub(crate) struct Refused<F> {
 /// Why a frame was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Overrun {
-    #[error("the member has given no credit for the frame")]
+    #[error("the receiver has given no credit for the frame")]
     Credit,
     #[error("too many frames that need no credit")]
     Uncredited,
@@ -132,49 +133,40 @@ impl<F> Unwritten<F> {
 }
 
 impl<F> Egress<F> {
-    /// An empty queue to a member over a link that carries attachments or does not, for at most
-    /// `bound` of credited cost: see [`Egress::set_bound`].
-    pub(crate) fn new(carries_attachments: bool, bound: u64) -> Self {
+    /// An empty queue of a link that carries attachments or does not.
+    pub(crate) fn new(carries_attachments: bool) -> Self {
         Self {
             lanes: Slab::new(),
             by_source: BTreeMap::new(),
             last: None,
             round: VecDeque::new(),
             turn_begun: false,
-            pool: Pool::default(),
-            scratch: Vec::new(),
+            stores: Stores::default(),
             carries_attachments,
-            bound,
             held: Held::default(),
             attachments_dropped: 0,
         }
     }
 
-    /// Sets what all credited frames together may cost: everything the member can have given
-    /// credit for (its budget and its reserve for replies) and the first contact of every attached
-    /// sender. What is queued already stays.
-    pub(crate) const fn set_bound(&mut self, bound: u64) {
-        self.bound = bound;
+    /// Sets anew what all credited frames for a destination together may cost: everything that it
+    /// can have given credit for and the first contact of every sender. What is queued already
+    /// stays.
+    pub(crate) fn rebound(&mut self, bound: impl FnMut(InstanceId) -> u64) {
+        self.stores.quotas.rebound(bound);
     }
 
-    /// Whether a credited frame of `len` bytes would exceed the bound.
-    pub(crate) const fn would_exceed(&self, len: usize) -> bool {
-        self.held.credited + flow::cost(len) > self.bound
-    }
-
-    /// Queues a frame for the member: counts its hop, and marks its attachments as lost if some
-    /// were (`lost`) or the link cannot carry them.
+    /// Queues a frame: counts its hop, and marks its attachments as lost if some were (`lost`) or
+    /// the link cannot carry them. `bound` is asked for the bound of a destination that has none:
+    /// see [`Egress::rebound`].
     pub(crate) fn push(
         &mut self,
         frame: &Frame<'_>,
         mut attachments: Vec<F>,
         lost: bool,
+        bound: impl FnOnce() -> u64,
     ) -> Result<(), Refused<F>> {
         let header = &frame.header;
         let control = lane::is_control(header.kind);
-        if let Err(why) = self.admit(frame) {
-            return Err(Refused { attachments, why });
-        }
         if !self.carries_attachments || lost || control {
             self.attachments_dropped += attachments.len() as u64;
             attachments.clear();
@@ -183,14 +175,24 @@ impl<F> Egress<F> {
         let key = self.lane_of(header.source);
         let lane = &mut self.lanes[key];
         let before = lane.held();
-        if control {
-            if let Err(why) = lane.push_control(frame, &mut self.pool) {
-                return Err(Refused { attachments, why });
-            }
-        } else if let Err(why) = lane.admit(frame, attachments.len()) {
+        let pushed = match control {
+            true => lane.push_control(frame, &mut self.stores),
+            false => match lane.admit(frame, attachments.len(), bound, &mut self.stores) {
+                Ok(quota) => {
+                    lane.push(
+                        frame,
+                        quota,
+                        mem::take(&mut attachments),
+                        lost,
+                        &mut self.stores,
+                    );
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            },
+        };
+        if let Err(why) = pushed {
             return Err(Refused { attachments, why });
-        } else {
-            lane.push(frame, attachments, lost, &mut self.pool);
         }
         self.held.exchange(before, lane.held());
         if !mem::replace(&mut lane.in_round, true) {
@@ -208,7 +210,7 @@ impl<F> Egress<F> {
                 lane.deficit += QUANTUM;
             }
             let before = lane.held();
-            let served = lane.serve(tx, &mut self.pool, &mut self.scratch);
+            let served = lane.serve(tx, &mut self.stores);
             self.held.exchange(before, lane.held());
             match served {
                 Served::PlanFull => break,
@@ -220,6 +222,9 @@ impl<F> Egress<F> {
                 }
             }
             self.turn_begun = false;
+        }
+        if self.round.is_empty() {
+            self.stores.quotas.idle();
         }
     }
 
@@ -242,25 +247,37 @@ impl<F> Egress<F> {
             self.turn_begun = false;
         }
         self.round.retain(|other| *other != key);
+        lane.release(&mut self.stores.quotas);
         let held = lane.held();
         self.held.exchange(held, Held::default());
         self.attachments_dropped += held.attachments as u64;
         held
     }
 
-    /// Takes back what is queued for one instance behind the link, which has ended.
+    /// Takes back what is queued for one instance, which is not behind the link any more.
     pub(crate) fn take_returned(&mut self, destination: InstanceId) -> Vec<Unwritten<F>> {
         let mut returned = Vec::new();
         for (source, key) in &self.by_source {
             let lane = &mut self.lanes[*key];
             let before = lane.held();
-            lane.withdraw(*source, destination, &mut returned);
+            lane.withdraw(*source, destination, &mut returned, &mut self.stores.quotas);
             self.held.exchange(before, lane.held());
         }
+        self.stores.quotas.close(destination);
         returned
     }
 
-    /// Empties the queue, as the member has ended: all that was never written, by source and in
+    /// The source that has most queued for a destination. Where more is queued than can have been
+    /// allowed, it is the one to blame: nobody is given more than a part of what all have together.
+    pub(crate) fn heaviest(&self, destination: InstanceId) -> Option<InstanceId> {
+        let sources = self.by_source.iter();
+        let costs =
+            sources.map(|(source, key)| (self.lanes[*key].credited_for(destination), *source));
+        let (cost, source) = costs.max()?;
+        (cost > 0).then_some(source)
+    }
+
+    /// Empties the queue, as the link has ended or leads nowhere for now: all that was never written, by source and in
     /// order.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Unwritten<F>> + use<F> {
         let mut lanes = mem::take(&mut self.lanes);
@@ -269,6 +286,7 @@ impl<F> Egress<F> {
         self.round.clear();
         self.turn_begun = false;
         self.held = Held::default();
+        self.stores.quotas = Quotas::default();
         by_source
             .into_iter()
             .flat_map(move |(source, key)| lanes.remove(key).into_unwritten(source))
@@ -298,14 +316,6 @@ impl<F> Egress<F> {
     /// some, and of sources that ended.
     pub(crate) const fn attachments_dropped(&self) -> u64 {
         self.attachments_dropped
-    }
-
-    fn admit(&self, frame: &Frame<'_>) -> Result<(), Overrun> {
-        let credited = frame.header.flow != flow::NO_FLOW && !lane::is_control(frame.header.kind);
-        if credited && self.would_exceed(frame.whole().len()) {
-            return Err(Overrun::Credit);
-        }
-        Ok(())
     }
 
     fn lane_of(&mut self, source: InstanceId) -> usize {
@@ -352,7 +362,6 @@ impl<F> fmt::Debug for Egress<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Egress")
             .field("held", &self.held)
-            .field("bound", &self.bound)
             .field("sources", &self.by_source.len())
             .finish_non_exhaustive()
     }

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::links::Link;
 use super::{Node, Timer};
+use crate::config::Config;
 use crate::hub::declarations::DeclareLimits;
-use crate::hub::egress::{Egress, Unwritten};
+use crate::hub::egress::{Overrun, Unwritten};
 use crate::hub::identity::{
     Assignment, GoneCause, IdentityConfig, IdentityEffect, IdentityTable, Loss,
 };
@@ -178,13 +179,11 @@ impl<F> Node<F> {
                 "the instance came over another link",
             );
         }
-        let bound = self.egress_bound(attach.budget);
         let own = self.me.instance;
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
         link.instances.insert(instance);
-        link.egress = Egress::new(link.config.attachments, bound);
         let attachments = link.config.attachments && attach.attachments;
         let Some(hub) = &mut self.hub else {
             return;
@@ -207,16 +206,6 @@ impl<F> Node<F> {
         self.control(id, Kind::ATTACHED, |body| answer.encode(body));
         self.hub_changed();
         self.rebound();
-    }
-
-    /// What a member can have under way to it: its budget, its reserve for replies (at most four
-    /// times that), and the first contact of everybody.
-    fn egress_bound(&self, budget: u64) -> u64 {
-        let senders = self.routes.len() as u64 + 64;
-        let first_contact = self.config.first_contact.bytes;
-        budget
-            .saturating_mul(5)
-            .saturating_add(senders * first_contact)
     }
 
     /// A member unbinds an instance from its link.
@@ -282,24 +271,47 @@ impl<F> Node<F> {
             self.stats.attachments_dropped += carried;
             return self.cannot_forward(id, &header);
         };
-        let Some(link) = self.links.get_mut(to) else {
-            self.stats.attachments_dropped += carried;
+        self.pass_on(id, to, received);
+    }
+
+    /// Queues a frame for the link that leads to its destination.
+    fn pass_on(&mut self, from: LinkId, to: LinkId, received: Received<'_, F>) {
+        let (source, destination) = {
+            let header = &received.frame.header;
+            (header.source, header.destination)
+        };
+        let Self {
+            links,
+            roster,
+            routes,
+            config,
+            ..
+        } = self;
+        let Some(link) = links.get_mut(to) else {
+            self.stats.attachments_dropped += received.attachments.len() as u64;
             return;
         };
-        match link
-            .egress
-            .push(&received.frame, received.attachments, received.lost)
-        {
-            Ok(()) => {
-                self.stats.forwarded += 1;
-                self.links.touch(to);
-            }
-            Err(refused) => {
-                self.stats.attachments_dropped += refused.attachments.len() as u64;
-                let code = refused.why.close_code();
-                self.close_link(id, code, "more was sent than the receiver allows");
-            }
-        }
+        let bound = || {
+            let peer = roster.by_instance(destination);
+            egress_bound(config, routes.len(), peer.map_or(0, |peer| peer.budget))
+        };
+        let Received {
+            frame,
+            attachments,
+            lost,
+        } = received;
+        let Err(refused) = link.egress.push(&frame, attachments, lost, bound) else {
+            self.stats.forwarded += 1;
+            return self.links.touch(to);
+        };
+        self.stats.attachments_dropped += refused.attachments.len() as u64;
+        let code = refused.why.close_code();
+        let blamed = match refused.why {
+            Overrun::Credit => link.egress.heaviest(destination).unwrap_or(source),
+            _ => source,
+        };
+        let guilty = self.routes.get(&blamed).copied().unwrap_or(from);
+        self.close_link(guilty, code, "more was sent than the receiver allows");
     }
 
     fn cannot_forward(&mut self, id: LinkId, header: &Header) {
@@ -416,19 +428,18 @@ impl<F> Node<F> {
 
     /// The number of senders has changed, and with it what their first contact may add up to.
     fn rebound(&mut self) {
-        let members: Vec<(InstanceId, LinkId)> = self
-            .routes
-            .iter()
-            .map(|(instance, link)| (*instance, *link))
-            .collect();
-        for (instance, link) in members {
-            let budget = self.roster.by_instance(instance).map(|peer| peer.budget);
-            if let Some(budget) = budget {
-                let bound = self.egress_bound(budget);
-                if let Some(link) = self.links.get_mut(link) {
-                    link.egress.set_bound(bound);
-                }
-            }
+        let Self {
+            links,
+            routes,
+            roster,
+            config,
+            ..
+        } = self;
+        let senders = routes.len();
+        for link in links.iter_mut() {
+            let budget = |instance| roster.by_instance(instance).map_or(0, |peer| peer.budget);
+            let bound = |instance| egress_bound(config, senders, budget(instance));
+            link.egress.rebound(bound);
         }
     }
 
@@ -459,6 +470,15 @@ impl<F> Node<F> {
             }
         }
     }
+}
+
+/// What an instance can have under way to it: its budget, its reserve for replies (at most four
+/// times that), and the first contact of everybody.
+fn egress_bound(config: &Config, senders: usize, budget: u64) -> u64 {
+    let senders = senders as u64 + 64;
+    budget
+        .saturating_mul(5)
+        .saturating_add(senders * config.first_contact.bytes)
 }
 
 fn push_roster<F>(tx: &mut Transmitter<F>, own: InstanceId, update: &wire::RosterUpdate) {

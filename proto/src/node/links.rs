@@ -218,7 +218,7 @@ impl<F> Node<F> {
             control: Vec::new(),
             peer: None,
             instances: BTreeSet::new(),
-            egress: Egress::new(config.attachments, 0),
+            egress: Egress::new(config.attachments),
             ready: VecDeque::new(),
             dirty: false,
             backoff: false,

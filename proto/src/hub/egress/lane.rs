@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::control::{Asked, Control};
+use super::quotas::Quotas;
 use super::spool::{Place, Pool, Spool};
 use super::{ATTACHMENTS_MAX, Held, Overrun, UNCREDITED_MAX, Unwritten};
 use crate::id::InstanceId;
@@ -16,13 +17,23 @@ use crate::wire::{AskBody, Frame, Header, Kind, flags, flow};
 /// An idle lane keeps memory for this many entries.
 const IDLE_ENTRIES: usize = 64;
 
+/// What the lanes of a queue share.
+#[derive(Debug, Default)]
+pub(super) struct Stores {
+    pub(super) pool: Pool,
+    pub(super) quotas: Quotas,
+    scratch: Vec<u8>,
+}
+
 /// The frames of one source.
 pub(super) struct Lane<F> {
     entries: VecDeque<Entry<F>>,
     /// The copied bytes of all entries, in their order.
     spool: Spool,
-    /// By destination: a member may carry several.
+    /// By destination: a link may lead to several.
     controls: BTreeMap<InstanceId, Control>,
+    /// How many attachments are queued for those that get any.
+    attached: BTreeMap<InstanceId, usize>,
     held: Held,
     /// Bytes that may be written in this turn.
     pub(super) deficit: usize,
@@ -41,7 +52,8 @@ struct Queued<F> {
     destination: InstanceId,
     sequence: u64,
     kind: Kind,
-    credited: bool,
+    /// The account that is charged with it, if it uses credit.
+    quota: Option<usize>,
     /// Bytes in the spool: the whole frame, or the header of a large one.
     copied: usize,
     /// The body of a large frame.
@@ -70,6 +82,7 @@ impl<F> Lane<F> {
             entries: VecDeque::new(),
             spool: Spool::default(),
             controls: BTreeMap::new(),
+            attached: BTreeMap::new(),
             held: Held::default(),
             deficit: 0,
             in_round: false,
@@ -80,25 +93,48 @@ impl<F> Lane<F> {
         self.held
     }
 
-    /// Whether the source may queue one more frame, credit apart.
-    pub(super) fn admit(&self, frame: &Frame<'_>, attachments: usize) -> Result<(), Overrun> {
+    /// Whether the source may queue one more frame. One that uses credit is charged to the account
+    /// that is returned.
+    pub(super) fn admit(
+        &self,
+        frame: &Frame<'_>,
+        attachments: usize,
+        bound: impl FnOnce() -> u64,
+        stores: &mut Stores,
+    ) -> Result<Option<usize>, Overrun> {
         let cost = flow::cost(frame.whole().len());
-        if frame.header.flow == flow::NO_FLOW && self.held.uncredited + cost > UNCREDITED_MAX {
-            return Err(Overrun::Uncredited);
+        let destination = frame.header.destination;
+        if attachments > 0 {
+            let queued = self.attached.get(&destination).copied().unwrap_or(0);
+            if queued + attachments > ATTACHMENTS_MAX {
+                return Err(Overrun::Attachments);
+            }
         }
-        if self.held.attachments + attachments > ATTACHMENTS_MAX {
-            return Err(Overrun::Attachments);
+        if frame.header.flow == flow::NO_FLOW {
+            return self.admit_uncredited(cost).map(|()| None);
         }
-        Ok(())
+        let quota = stores.quotas.of(destination, bound);
+        match stores.quotas.charge(quota, cost) {
+            true => Ok(Some(quota)),
+            false => Err(Overrun::Credit),
+        }
+    }
+
+    fn admit_uncredited(&self, cost: u64) -> Result<(), Overrun> {
+        match self.held.uncredited + cost > UNCREDITED_MAX {
+            true => Err(Overrun::Uncredited),
+            false => Ok(()),
+        }
     }
 
     /// Queues a frame that has been admitted.
     pub(super) fn push(
         &mut self,
         frame: &Frame<'_>,
+        quota: Option<usize>,
         attachments: Vec<F>,
         lost: bool,
-        pool: &mut Pool,
+        stores: &mut Stores,
     ) {
         let whole = frame.whole();
         let large = whole.len() > Header::LEN + COPY_MAX;
@@ -112,24 +148,24 @@ impl<F> Lane<F> {
             destination: frame.header.destination,
             sequence: frame.header.sequence,
             kind: frame.header.kind,
-            credited: frame.header.flow != flow::NO_FLOW,
+            quota,
             copied: copied.len(),
             payload: large.then(|| frame.share_body_from(0)),
             attachments: (!attachments.is_empty()).then(|| Arc::new(attachments)),
         };
-        self.append(copied, lost, queued, pool);
+        self.append(copied, lost, queued, &mut stores.pool);
     }
 
     /// Queues a control frame of a conversation, or merges it with what waits of it.
     pub(super) fn push_control(
         &mut self,
         frame: &Frame<'_>,
-        pool: &mut Pool,
+        stores: &mut Stores,
     ) -> Result<(), Overrun> {
         let destination = frame.header.destination;
         let control = self.controls.entry(destination).or_default();
         if frame.header.kind == Kind::ASK {
-            return self.push_ask(frame, pool);
+            return self.push_ask(frame, &mut stores.pool);
         }
         control.merge(frame)?;
         if !control.queued {
@@ -162,12 +198,12 @@ impl<F> Lane<F> {
                 return Ok(());
             }
         }
-        self.admit(frame, 0)?;
+        self.admit_uncredited(flow::cost(frame.whole().len()))?;
         let queued = Queued {
             destination,
             sequence: 0,
             kind: Kind::ASK,
-            credited: false,
+            quota: None,
             copied: frame.whole().len(),
             payload: None,
             attachments: None,
@@ -192,17 +228,15 @@ impl<F> Lane<F> {
             forwarded(bytes, lost);
         }
         self.held.add(queued.held());
+        if let Some(attachments) = &queued.attachments {
+            *self.attached.entry(queued.destination).or_default() += attachments.len();
+        }
         self.entries.push_back(Entry::Frame(queued));
         place
     }
 
     /// Moves frames into the plan until one of the three reasons to stop.
-    pub(super) fn serve(
-        &mut self,
-        tx: &mut Transmitter<F>,
-        pool: &mut Pool,
-        scratch: &mut Vec<u8>,
-    ) -> Served {
+    pub(super) fn serve(&mut self, tx: &mut Transmitter<F>, stores: &mut Stores) -> Served {
         // Neighbouring small frames are copied at once: `run` bytes of the spool are decided.
         let mut run = 0;
         let served = loop {
@@ -216,21 +250,22 @@ impl<F> Lane<F> {
                         break Served::PlanFull;
                     }
                     if run + next.copied > self.spool.front().len() || next.stands_alone() {
-                        self.flush(&mut run, tx, pool);
+                        self.flush(&mut run, tx, &mut stores.pool);
                     }
                 }
-                Some(Entry::Withdrawn(_)) => self.flush(&mut run, tx, pool),
+                Some(Entry::Withdrawn(_)) => self.flush(&mut run, tx, &mut stores.pool),
                 Some(Entry::Control(destination)) => {
                     let destination = *destination;
-                    self.flush(&mut run, tx, pool);
+                    self.flush(&mut run, tx, &mut stores.pool);
+                    let scratch = &mut stores.scratch;
                     if let Some(stop) = self.serve_control(destination, tx, scratch) {
                         break stop;
                     }
                 }
             }
-            run += self.take_front(tx, pool);
+            run += self.take_front(tx, stores);
         };
-        self.flush(&mut run, tx, pool);
+        self.flush(&mut run, tx, &mut stores.pool);
         if self.entries.is_empty() {
             self.entries.shrink_to(IDLE_ENTRIES);
         }
@@ -238,14 +273,17 @@ impl<F> Lane<F> {
     }
 
     /// Takes the first entry away. What is left to copy of it is returned.
-    fn take_front(&mut self, tx: &mut Transmitter<F>, pool: &mut Pool) -> usize {
+    fn take_front(&mut self, tx: &mut Transmitter<F>, stores: &mut Stores) -> usize {
+        let pool = &mut stores.pool;
         match self.entries.pop_front() {
             Some(Entry::Frame(queued)) => {
                 self.deficit -= queued.len();
                 self.held.sub(queued.held());
+                queued.release(&mut stores.quotas);
                 if !queued.stands_alone() {
                     return queued.copied;
                 }
+                forget_attached(&mut self.attached, &queued);
                 if let Some(attachments) = queued.attachments {
                     tx.attach(attachments);
                 }
@@ -307,17 +345,38 @@ impl<F> Lane<F> {
         source: InstanceId,
         destination: InstanceId,
         returned: &mut Vec<Unwritten<F>>,
+        quotas: &mut Quotas,
     ) {
         self.controls.remove(&destination);
+        self.attached.remove(&destination);
         for entry in &mut self.entries {
             match entry {
                 Entry::Frame(queued) if queued.destination == destination => {
                     self.held.sub(queued.held());
+                    queued.release(quotas);
                     returned.push(queued.unwritten(source));
                     *entry = Entry::Withdrawn(queued.copied);
                 }
                 Entry::Control(other) if *other == destination => *entry = Entry::Withdrawn(0),
                 _ => {}
+            }
+        }
+    }
+
+    /// What the frames for a destination cost that use credit.
+    pub(super) fn credited_for(&self, destination: InstanceId) -> u64 {
+        let queued = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Frame(queued) if queued.destination == destination => Some(queued),
+            _ => None,
+        });
+        queued.map(|queued| queued.held().credited).sum()
+    }
+
+    /// Gives back what the frames are charged with, as they will never be written.
+    pub(super) fn release(&self, quotas: &mut Quotas) {
+        for entry in &self.entries {
+            if let Entry::Frame(queued) = entry {
+                queued.release(quotas);
             }
         }
     }
@@ -368,9 +427,15 @@ impl<F> Queued<F> {
         Held {
             frames: 1,
             bytes: self.len() as u64,
-            credited: if self.credited { cost } else { 0 },
-            uncredited: if self.credited { 0 } else { cost },
+            credited: self.quota.map_or(0, |_| cost),
+            uncredited: self.quota.map_or(cost, |_| 0),
             attachments: self.attachments.as_ref().map_or(0, |set| set.len()),
+        }
+    }
+
+    fn release(&self, quotas: &mut Quotas) {
+        if let Some(quota) = self.quota {
+            quotas.release(quota, flow::cost(self.len()));
         }
     }
 
@@ -381,6 +446,19 @@ impl<F> Queued<F> {
             sequence: self.sequence,
             kind: self.kind,
             attachments: self.attachments.take(),
+        }
+    }
+}
+
+/// The attachments of a frame are on their way.
+fn forget_attached<F>(attached: &mut BTreeMap<InstanceId, usize>, queued: &Queued<F>) {
+    let gone = queued.attachments.as_ref().map_or(0, |set| set.len());
+    if let Some(count) = attached.get_mut(&queued.destination)
+        && gone > 0
+    {
+        *count -= gone;
+        if *count == 0 {
+            attached.remove(&queued.destination);
         }
     }
 }

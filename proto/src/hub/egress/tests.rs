@@ -32,6 +32,17 @@ fn push(
     body: &[u8],
     fds: Vec<Fd>,
 ) -> Result<(), Refused<Fd>> {
+    push_within(queue, u64::MAX / 2, header, body, fds)
+}
+
+/// As [`push`], where the destination has no bound yet.
+fn push_within(
+    queue: &mut Egress<Fd>,
+    bound: u64,
+    header: Header,
+    body: &[u8],
+    fds: Vec<Fd>,
+) -> Result<(), Refused<Fd>> {
     let mut bytes = Vec::new();
     header.encode_with(|out| out.extend_from_slice(body), &mut bytes);
     let mut deframer = Deframer::new();
@@ -39,7 +50,7 @@ fn push(
     deframer.push(BytesMut::from(&bytes[..]));
     let frame = deframer.next().unwrap().unwrap();
     let lost = header.flags & flags::ATTACHMENTS_LOST != 0;
-    queue.push(&frame, fds, lost)
+    queue.push(&frame, fds, lost, || bound)
 }
 
 #[track_caller]
@@ -82,7 +93,7 @@ fn pong(len: usize) -> Vec<u8> {
 }
 
 fn unbounded() -> Egress<Fd> {
-    Egress::new(true, u64::MAX / 2)
+    Egress::new(true)
 }
 
 /// The frames and attachments of the next plan.
@@ -164,7 +175,7 @@ fn the_body_of_a_large_frame_is_not_copied() {
     deframer.set_limit(limits::FRAME);
     deframer.push(bytes);
     let frame = deframer.next().unwrap().unwrap();
-    queue.push(&frame, vec![], false).unwrap();
+    queue.push(&frame, vec![], false, || u64::MAX).unwrap();
 
     let mut tx = Transmitter::new();
     queue.fill(&mut tx);
@@ -287,7 +298,7 @@ fn a_frame_whose_attachments_cannot_go_on_says_so() {
         ..sent
     };
 
-    let mut queue = Egress::new(false, u64::MAX / 2);
+    let mut queue = Egress::new(false);
     push(&mut queue, sent, b"x", census.fds([1, 2])).unwrap();
     assert_eq!((queue.attachments_dropped(), census.open()), (2, 0));
     assert_eq!(write_all(&mut queue), [(lost, b"x".to_vec())]);
@@ -433,10 +444,8 @@ fn a_question_that_waits_is_not_asked_twice_but_one_that_left_is() {
 #[test]
 fn hazard_q1_what_the_member_gave_no_credit_for_is_refused_and_given_back() {
     let census = Census::default();
-    let mut queue = Egress::new(true, 1_000);
-    queue_up(&mut queue, event(A, 1), &[0; 600]);
-    assert!(queue.would_exceed(365));
-    assert!(!queue.would_exceed(364));
+    let mut queue = unbounded();
+    push_within(&mut queue, 1_000, event(A, 1), &[0; 600], vec![]).unwrap();
     let mut large = event(B, 1);
     large.attachments = 1;
     let refused = push(&mut queue, large, &[0; 400], census.fds([1])).unwrap_err();
@@ -454,9 +463,58 @@ fn hazard_q1_what_the_member_gave_no_credit_for_is_refused_and_given_back() {
     assert_eq!(queue.held().credited, 636 + 2 * 128);
     assert_eq!(queue.held_of(B).uncredited, 128);
 
-    queue.set_bound(2_000);
+    queue.rebound(|_| 2_000);
     queue_up(&mut queue, event(B, 4), b"");
     assert_eq!(write_all(&mut queue).len(), 6);
+}
+
+#[test]
+fn hazard_q1_who_does_not_read_behind_a_link_fills_its_own_account_and_no_other() {
+    let mut queue = unbounded();
+    let for_child = |source, sequence| Header {
+        destination: CHILD,
+        ..event(source, sequence)
+    };
+    push_within(&mut queue, 1_000, for_child(A, 1), &[0; 600], vec![]).unwrap();
+    queue_up(&mut queue, for_child(B, 1), &[0; 200]);
+    let refused = push(&mut queue, for_child(B, 2), &[0; 200], vec![]).unwrap_err();
+    assert_eq!(refused.why, Overrun::Credit);
+    assert_eq!(
+        queue.heaviest(CHILD),
+        Some(A),
+        "not who happened to come last"
+    );
+    assert_eq!(queue.heaviest(MEMBER), None);
+    queue_up(&mut queue, event(B, 2), &[0; 5_000]);
+    // What was taken back or purged is not charged any more.
+    queue.purge(A);
+    queue_up(&mut queue, for_child(B, 3), &[0; 600]);
+    assert_eq!(queue.take_returned(CHILD).len(), 2);
+    push_within(&mut queue, 1_000, for_child(A, 4), &[0; 900], vec![]).unwrap();
+    assert_eq!(write_all(&mut queue).len(), 2);
+    queue_up(&mut queue, for_child(A, 5), &[0; 900]);
+}
+
+#[test]
+fn hazard_q1_attachments_are_counted_for_each_pair() {
+    let census = Census::default();
+    let mut queue = unbounded();
+    let mut bearing = event(A, 1);
+    bearing.attachments = 16;
+    let for_child = Header {
+        destination: CHILD,
+        ..bearing
+    };
+    let fill = |queue: &mut Egress<Fd>, header| {
+        let count = (0..).take_while(|_| push(queue, header, b"", census.fds(0..16)).is_ok());
+        count.count()
+    };
+    assert_eq!(fill(&mut queue, bearing), 8);
+    assert_eq!(fill(&mut queue, for_child), 8);
+    assert_eq!(write_all(&mut queue).len(), 16);
+    assert_eq!(fill(&mut queue, bearing), 8);
+    assert_eq!(queue.take_returned(MEMBER).len(), 8);
+    assert_eq!(fill(&mut queue, bearing), 8);
 }
 
 #[test]
@@ -625,7 +683,7 @@ fn an_idle_queue_gives_its_memory_back() {
             queue_up(&mut queue, event(A, sequence), &[0; 1_000]);
         }
         assert_eq!(write_all(&mut queue).len(), 4_000);
-        assert!(queue.pool.bytes() <= 4 * 16 * 1024);
+        assert!(queue.stores.pool.bytes() <= 4 * 16 * 1024);
         assert!(
             queue
                 .lanes
@@ -768,6 +826,7 @@ proptest! {
             let mut sum = Held::default();
             parts.for_each(|part| sum.add(part));
             prop_assert_eq!(sum, queue.held());
+            prop_assert_eq!(queue.stores.quotas.held(), queue.held().credited);
             prop_assert_eq!(census.open(), queue.held().attachments);
         }
         prop_assert!(queue.is_empty());
