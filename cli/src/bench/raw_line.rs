@@ -14,6 +14,16 @@ use rustix::net::{
 };
 use switchboard_os::process::ChannelEnd;
 
+// What the transports say with each call, where the system has a word for it.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
+#[cfg(not(target_vendor = "apple"))]
+const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+#[cfg(target_vendor = "apple")]
+const RECEIVE: RecvFlags = RecvFlags::empty();
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Line {
@@ -127,12 +137,7 @@ impl Line {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let descriptors = [descriptor];
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let sent = sendmsg(
-            self.writer(),
-            &[IoSlice::new(bytes)],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        );
+        let sent = sendmsg(self.writer(), &[IoSlice::new(bytes)], &mut ancillary, SEND);
         self.write_all(&bytes[sent.context("sendmsg")?..])
     }
 
@@ -148,7 +153,7 @@ impl Line {
             &self.read,
             &mut [IoSliceMut::new(into)],
             &mut ancillary,
-            RecvFlags::CMSG_CLOEXEC,
+            RECEIVE,
         );
         let count = received.context("recvmsg")?.bytes;
         if count == 0 {

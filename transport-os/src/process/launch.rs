@@ -23,8 +23,9 @@ use super::watch::Watch;
 /// How often a spawn is repeated that met another thread closing descriptor 3 at the wrong moment.
 const TRIES: usize = 16;
 
-/// What the child reports when descriptor 3 is not what it was; no `exec` fails with this.
-const DESCRIPTOR_CHANGED: i32 = libc::ENOTUNIQ;
+/// What the child reports when descriptor 3 is not what it was. Neither `exec` nor any call before it
+/// fails with this: it belongs to message queues, and every unix has it.
+const DESCRIPTOR_CHANGED: i32 = libc::EIDRM;
 
 /// Starts a child from the present thread, with whose death the child's may be bound up.
 pub(super) fn launch(spec: &SpawnSpec, keeper: &Keeper) -> Result<Child, SpawnError> {
