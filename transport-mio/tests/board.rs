@@ -258,6 +258,36 @@ fn a_stranger_that_writes_garbage_is_cut_off_and_hurts_nobody() {
 }
 
 #[test]
+fn hazard_x5_more_ready_links_than_one_report_holds_are_all_read_in_one_turn() {
+    // More than the kernel reports at once; each of them a hello that has not ended.
+    const BUSY: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let mut both = pair(&address_in(&folder));
+    let mut busy = Vec::new();
+    while both.boards[0].engine_stats().accepted < BUSY as u64 + 1 {
+        if busy.len() < BUSY {
+            busy.push(UnixStream::connect(folder.path().join("hub")).unwrap());
+        }
+        both.boards[0].drive().unwrap();
+    }
+    let before = both.boards[0].engine_stats().reads;
+    for stream in &mut busy {
+        stream.write_all(&[0]).unwrap();
+    }
+    // The light one comes last.
+    let blob = Raw::from(vec![1]);
+    both.boards[1].emit(BLOB, &blob).to(Hub).send().unwrap();
+    both.boards[0].drive().unwrap();
+    let reads = both.boards[0].engine_stats().reads - before;
+    assert!(reads > BUSY as u64, "only {reads} links were read");
+    let mut heard = false;
+    while let Some(incoming) = both.boards[0].poll_incoming() {
+        heard |= matches!(incoming, Incoming::Event(event) if event.name() == "blob");
+    }
+    assert!(heard, "the light link waits behind the busy ones");
+}
+
+#[test]
 fn an_idle_board_sleeps_until_nothing_at_all_is_due() {
     let folder = tempfile::tempdir().unwrap();
     let mut both = pair(&address_in(&folder));

@@ -101,6 +101,43 @@ fn hazard_x1_a_panic_in_a_handler_is_a_failure_and_the_link_stays() {
 }
 
 #[test]
+fn hazard_x2_a_defect_ends_its_own_peer_and_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b))
+        .unwrap()
+        .forever();
+    start(&hub);
+    let address = hub.address().unwrap();
+    let [victim, healthy] = ["victim", "healthy"].map(|name| member(name, &address));
+    for peer in [&victim, &healthy] {
+        assert_eq!(peer.request(ADD, &(1, 1)).wait().unwrap(), 2);
+    }
+    let mut states = healthy.state();
+    let id = victim.id().unwrap();
+    let pending = victim.request::<_, ()>("later", &()).to("not yet there");
+    let pending = pending.send().unwrap();
+
+    // This thread waits, so it drives.
+    switchboard_os::engine::fail_next_turn();
+    let outcome = pending.wait();
+
+    assert!(
+        matches!(outcome, Err(RequestError::Unknown(UnknownCause::Closed))),
+        "{outcome:?}"
+    );
+    assert!(!victim.is_connected());
+    let later = victim.request(ADD, &(2, 3)).wait();
+    assert!(matches!(later, Err(RequestError::NotRun(_))), "{later:?}");
+    let end = Instant::now() + PATIENCE;
+    while !matches!(states.next_within(PATIENCE), Some(State::PeerDown { id: gone, .. }) if gone == id)
+    {
+        assert!(Instant::now() < end, "nobody was told");
+    }
+    assert_eq!(healthy.request(ADD, &(2, 3)).wait().unwrap(), 5);
+}
+
+#[test]
 fn many_threads_wait_on_one_handle_and_each_gets_its_own_reply() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));

@@ -303,6 +303,42 @@ fn a_port_where_nobody_listens_is_a_fault_and_no_hang() {
 }
 
 #[test]
+fn hazard_f12_a_passed_descriptor_keeps_its_flags_and_its_place_at_both_ends() {
+    // Both are of the open file description, which sender and receiver share.
+    let folder = tempfile::tempdir().unwrap();
+    let (mut hub, mut member) = pair_over(&unix_address(&folder));
+    let (pipe, _write) = rustix::pipe::pipe().unwrap();
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = common::file_with("from the beginning");
+    let kept: Vec<OwnedFd> = [pipe.as_fd(), socket.as_fd(), file.as_fd()]
+        .iter()
+        .map(|fd| fd.try_clone_to_owned().unwrap())
+        .collect();
+    let flags = |fd: &OwnedFd| rustix::fs::fcntl_getfl(fd).unwrap();
+    let before: Vec<_> = kept.iter().map(flags).collect();
+    assert!(
+        before
+            .iter()
+            .all(|flags| !flags.contains(rustix::fs::OFlags::NONBLOCK))
+    );
+    let mut sent = message(Target::Hub, vec![1]);
+    sent.attachments = vec![pipe, socket.into(), file];
+    member.engine.send(sent, SendOptions::default()).unwrap();
+    member.engine.flush();
+    let mut got = None;
+    until("the event", &mut [&mut hub, &mut member], |pumps| {
+        got = pumps[0].recv();
+        got.is_some()
+    });
+    let got = got.unwrap().attachments;
+    assert_eq!(got.iter().map(flags).collect::<Vec<_>>(), before);
+    assert_eq!(kept.iter().map(flags).collect::<Vec<_>>(), before);
+    for file in [&got[2], &kept[2]] {
+        assert_eq!(rustix::fs::tell(file).unwrap(), 0, "nobody read of it");
+    }
+}
+
+#[test]
 fn hazard_f16_a_connection_of_the_node_itself_is_refused_as_an_attachment() {
     let folder = tempfile::tempdir().unwrap();
     let (hub, mut member) = pair_over(&unix_address(&folder));
@@ -326,6 +362,100 @@ fn hazard_f16_a_connection_of_the_node_itself_is_refused_as_an_attachment() {
     let mut sent = message(Target::Hub, vec![1]);
     sent.attachments = vec![std::io::stderr().as_fd().try_clone_to_owned().unwrap()];
     assert!(member.engine.send(sent, SendOptions::default()).is_ok());
+}
+
+#[test]
+fn hazard_x2_a_defect_ends_its_own_node_and_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = unix_address(&folder);
+    let (mut hub, mut healthy) = pair_over(&address);
+    let mut victim = Pump::member("victim");
+    victim.engine.join(address);
+    until("the second", &mut [&mut hub, &mut victim], |pumps| {
+        pumps[1].connected()
+    });
+    let asked = message(Target::Hub, vec![1]);
+    let asked = victim.engine.request(asked, RequestOptions::default());
+    let options = SendOptions {
+        receipt: switchboard_proto::Receipt::Handled,
+        ..Default::default()
+    };
+    let told = victim
+        .engine
+        .send(message(Target::Hub, vec![2]), options)
+        .unwrap();
+    victim.engine.flush();
+
+    switchboard_os::engine::fail_next_turn();
+    victim.round();
+
+    let fault = victim.engine.next_fault();
+    assert!(
+        matches!(&fault, Some(EngineFault::Defect { what }) if what.contains("made fail")),
+        "{fault:?}"
+    );
+    let text = fault.unwrap().to_string();
+    assert!(text.contains("report it, and make the peer anew"), "{text}");
+    let ends = |wanted: &dyn Fn(&Event<OwnedFd>) -> bool| {
+        victim.events.iter().filter(|event| wanted(event)).count()
+    };
+    let outcome = |event: &Event<OwnedFd>| matches!(event, Event::Outcome { request, outcome: Outcome::Unknown(_) } if Ok(*request) == asked.as_ref().copied().map_err(drop));
+    let fate =
+        |event: &Event<OwnedFd>| matches!(event, Event::Fate { message, .. } if *message == told);
+    assert_eq!((ends(&outcome), ends(&fate)), (1, 1), "each ends once");
+    assert!(victim.sources.is_empty(), "its connections are closed");
+    let refused = victim
+        .engine
+        .send(message(Target::Hub, vec![3]), SendOptions::default());
+    assert_eq!(refused.unwrap_err().reason, SendRefusal::Closed);
+    assert_eq!(victim.engine.timeout(), None, "it has nothing to do");
+
+    until("the others to know", &mut [&mut hub, &mut healthy], |all| {
+        all.iter().all(|pump| {
+            let mut events = pump.events.iter();
+            events.any(|event| matches!(event, Event::PeerGone { .. }))
+        })
+    });
+    while hub.recv().is_some() {}
+    echo(&mut hub, &mut healthy, b"still here");
+}
+
+#[test]
+fn hazard_x2_a_panic_in_a_call_of_the_node_ends_it_with_the_next_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_hub, mut victim) = pair_over(&unix_address(&folder));
+    let call = std::panic::AssertUnwindSafe(|| {
+        let _node = victim.engine.node();
+        panic!("as an assertion in the node");
+    });
+    assert!(
+        std::panic::catch_unwind(call).is_err(),
+        "the caller sees it"
+    );
+    victim.engine.flush();
+    let fault = victim.engine.next_fault();
+    assert!(
+        matches!(fault, Some(EngineFault::Defect { .. })),
+        "{fault:?}"
+    );
+    assert!(!victim.connected());
+
+    // A panic of the application's own, on whose way the node is used, is no defect of the node.
+    let (_other, mut used) = pair_over(&Address::unix(folder.path().join("other")).unwrap());
+    struct OnTheWay<'a>(&'a mut Pump);
+    impl Drop for OnTheWay<'_> {
+        fn drop(&mut self) {
+            let now = self.0.engine.now();
+            self.0.engine.node().ready_all(now);
+        }
+    }
+    let call = std::panic::AssertUnwindSafe(|| {
+        let _on_the_way = OnTheWay(&mut used);
+        panic!("of the application");
+    });
+    assert!(std::panic::catch_unwind(call).is_err());
+    used.engine.flush();
+    assert!(used.engine.next_fault().is_none() && used.connected());
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn hazard_x7_a_wake_during_a_clear_does_not_silence_the_later_ones() {
 }
 
 #[test]
-fn the_clock_counts_from_boot_and_never_back() {
+fn hazard_t1_the_clock_counts_from_boot_and_never_back_whatever_the_date_is() {
     let clock = Clock;
     let uptime = || {
         let text = std::fs::read_to_string("/proc/uptime").unwrap();

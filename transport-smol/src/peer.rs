@@ -274,7 +274,7 @@ impl Peer {
     pub fn set_default_deadline(&self, deadline: Duration) {
         let namespace = (self.namespace() != "_").then_some(self.namespace);
         self.shared().with(|state| {
-            let node = state.engine.node();
+            let mut node = state.engine.node();
             node.set_default_deadline(namespace, deadline);
         });
     }

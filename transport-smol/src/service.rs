@@ -229,7 +229,8 @@ impl Service {
                 self.incoming.push_front(namespace);
                 break;
             }
-            if let Some(delivery) = engine.node().recv(now, namespace) {
+            let delivery = engine.node().recv(now, namespace);
+            if let Some(delivery) = delivery {
                 left -= 1;
                 // To its end: another namespace has its turn first.
                 self.incoming.push_back(namespace);

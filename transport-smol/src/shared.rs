@@ -8,11 +8,11 @@
 use std::fmt;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
 use smallvec::SmallVec;
-use switchboard_os::engine::Engine;
+use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_os::{Address, Clock};
 use switchboard_proto::codec::CodecTable;
 use switchboard_proto::{Event, Instant, MessageId, RequestId, Target};
@@ -139,9 +139,14 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of the application runs under it. A panic there is a defect of ours, and going on
-        // with the other conversations beats a second panic in every handle.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(|poisoned| {
+            // Nothing of the application runs under it, so a panic there is a defect of ours. It was
+            // reported where it happened, and what it left behind is not used any further.
+            self.state.clear_poison();
+            let mut state = poisoned.into_inner();
+            state.engine.give_up("a panic under the lock of a peer");
+            state
+        })
     }
 }
 
@@ -166,6 +171,9 @@ impl State {
             let text = fault.to_string();
             self.connection.fault = Some(text.clone());
             self.tell(PeerState::Fault(text));
+            if matches!(fault, EngineFault::Defect { .. }) {
+                self.close();
+            }
         }
     }
 

@@ -367,3 +367,57 @@ fn an_idle_driver_sleeps() {
         assert_eq!(one, 1);
     });
 }
+
+#[test]
+fn hazard_x2_a_defect_ends_its_own_peer_and_nobody_elses() {
+    let place = Place::new();
+    run(async {
+        let (hub, members) = world(&place, &["healthy"]).await;
+        hub.on("add", async |(a, b): (i32, i32)| Ok(a + b))
+            .forever();
+        let mut states = members[0].state();
+        // Driven by this thread.
+        let (victim, driver) = builder(place.address())
+            .name("victim")
+            .split()
+            .await
+            .unwrap();
+        let mut driver = Box::pin(driver);
+        let joined = async {
+            victim.connected().await.unwrap();
+            common::all_there(&members[0], 3).await;
+        };
+        futures_lite::future::or(joined, async {
+            driver.as_mut().await;
+            panic!("the driver ended");
+        })
+        .await;
+        let id = victim.id().unwrap();
+        let mut own = victim.state();
+        let pending = victim.request::<_, ()>("later", &()).to("not yet there");
+        let pending = pending.try_send().unwrap();
+
+        switchboard_os::engine::fail_next_turn();
+        driver.await;
+
+        let outcome = pending.await;
+        assert!(
+            matches!(outcome, Err(RequestError::Unknown(UnknownCause::Closed))),
+            "{outcome:?}"
+        );
+        let fault = until(&mut own, |state| matches!(state, State::Fault(_))).await;
+        assert!(
+            matches!(&fault, State::Fault(text) if text.contains("report it")),
+            "{fault:?}"
+        );
+        let later = victim.request::<_, i32>("add", &(2, 3)).to(Hub).await;
+        assert!(matches!(later, Err(RequestError::NotRun(_))), "{later:?}");
+        until(
+            &mut states,
+            |state| matches!(state, State::PeerGone(gone, _) if *gone == id),
+        )
+        .await;
+        let sum: i32 = members[0].request("add", &(2, 3)).to(Hub).await.unwrap();
+        assert_eq!(sum, 5);
+    });
+}

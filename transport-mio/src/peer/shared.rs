@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::CodecTable;
 use switchboard_proto::registry::{Registry, SubId};
 use switchboard_proto::{Event, MessageId, NamespaceId, RequestId, Ticket};
@@ -266,9 +267,17 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // No code of the application runs under it, so a panic under it is a defect of ours that
-        // was reported where it happened; the others go on as well as they can.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(|poisoned| {
+            // No code of the application runs under it, so a panic under it is a defect of ours. It
+            // was reported where it happened, and what it left behind is not used any further.
+            self.inner.clear_poison();
+            let mut inner = poisoned.into_inner();
+            inner
+                .board
+                .engine
+                .give_up("a panic under the lock of a peer");
+            inner
+        })
     }
 }
 
@@ -367,7 +376,11 @@ impl Inner {
         }
         while let Some(fault) = self.board.next_fault() {
             news = true;
+            let is_defect = matches!(fault, EngineFault::Defect { .. });
             self.watchers.push(&State::Fault(Arc::new(fault)));
+            if is_defect {
+                self.close();
+            }
         }
         // What waits unserved is no news, or those who wait for something else would never sleep.
         news | (self.board.waiting_namespaces() > waiting)

@@ -246,6 +246,14 @@ impl Actors {
         }
     }
 
+    /// Forgets all of them. Their links are for the caller to end.
+    pub(super) fn remove_all(&mut self, sources: &mut SourceTable) {
+        let keys: Vec<usize> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove(key, sources);
+        }
+    }
+
     /// Forgets an actor that is done. Its links are for the caller to end.
     fn remove(&mut self, key: usize, sources: &mut SourceTable) -> Vec<LinkId> {
         let slot = self.slots.remove(key);
@@ -278,7 +286,7 @@ impl Engine {
         }
         let key = self.actors.insert(actor);
         self.actors.ready(key);
-        self.run_actors();
+        self.contain(Self::run_actors);
         Ok(())
     }
 
@@ -306,7 +314,7 @@ impl Engine {
                     }
                 }
             }
-            self.flush();
+            self.carry_out();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reaching the hub when the node asks for it.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard_proto::{DialId, Instant, LinkOrigin};
@@ -36,6 +37,19 @@ impl Dialler {
             && let Some(source) = attempt.source.take()
         {
             sources.remove(source, Held::Elsewhere);
+        }
+    }
+
+    /// Gives up the attempt that is under way; there is no address for another.
+    pub(super) fn stop(&mut self, sources: &mut SourceTable) {
+        self.address = None;
+        if let Some(Attempt {
+            connecting,
+            source: Some(source),
+            ..
+        }) = self.attempt.take()
+        {
+            sources.remove(source, Held::Connecting(Arc::new(connecting)));
         }
     }
 

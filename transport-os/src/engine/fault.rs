@@ -19,7 +19,8 @@ pub enum EngineError {
     Entropy(io::Error),
 }
 
-/// Something that went wrong and from which the engine goes on by itself.
+/// Something that went wrong, and from which the engine goes on by itself, save for a
+/// [`Defect`](EngineFault::Defect).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineFault {
@@ -39,6 +40,17 @@ pub enum EngineFault {
         address: Address,
         /// What the system said.
         error: io::Error,
+    },
+    /// This library failed. The node is over: its connections are closed, so that its peers see it
+    /// end as they would see the process end; requests end as `Unknown`, other messages as
+    /// unconfirmed, and further ones are refused as `Closed`. Other nodes of the process go on.
+    #[error(
+        "a defect in this library has ended this peer: {what}; please report it, and make the peer \
+         anew"
+    )]
+    Defect {
+        /// What the panic said.
+        what: String,
     },
     /// The listener cannot be used any more.
     #[error("the listener at {address} is closed: {error}")]

@@ -140,6 +140,14 @@ impl Links {
         conn.beginning.unwrap_or_default()
     }
 
+    /// Gives up all connections, as [`Links::close`] gives up one.
+    pub(super) fn close_all(&mut self, sources: &mut SourceTable) {
+        let ids: Vec<LinkId> = self.slots.iter().flatten().map(|conn| conn.id).collect();
+        for id in ids {
+            self.close(id, sources);
+        }
+    }
+
     /// Keeps the first bytes that come over this link, to show what a program says that does not
     /// speak the protocol.
     pub(super) fn keep_beginning(&mut self, id: LinkId) {

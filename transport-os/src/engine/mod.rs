@@ -18,6 +18,7 @@
 
 mod accept;
 mod actor;
+mod defect;
 mod dial;
 mod fault;
 mod links;
@@ -37,6 +38,9 @@ use crate::{Address, Clock, ListenError, Seeds, Stream, is_own_descriptor};
 use accept::Acceptor;
 use actor::Actors;
 pub use actor::{Actor, Adopt, LinkEnd, Next, NotTheHub, Stage};
+pub use defect::NodeMut;
+#[cfg(feature = "test-util")]
+pub use defect::fail_next_turn;
 use dial::Dialler;
 use fault::Faults;
 pub use fault::{EngineError, EngineFault, EngineStats};
@@ -71,6 +75,8 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Engine {
     node: Node<OwnedFd>,
+    /// Whether a call of the node has panicked, so that it may be in any state.
+    is_defective: bool,
     clock: Clock,
     sources: SourceTable,
     links: Links,
@@ -104,6 +110,7 @@ impl Engine {
         Ok(Self {
             is_hub: config.role == Role::Hub,
             node: Node::new(config, &seeds, now)?,
+            is_defective: false,
             clock,
             sources: SourceTable::default(),
             links: Links::default(),
@@ -140,7 +147,7 @@ impl Engine {
     pub fn join(&mut self, address: Address) {
         self.dialler.address = Some(address);
         let now = self.now();
-        self.node.dial(now);
+        self.node().dial(now);
         self.flush();
     }
 
@@ -168,8 +175,8 @@ impl Engine {
     }
 
     /// The node. Call [`Engine::flush`] after what changes something.
-    pub fn node(&mut self) -> &mut Node<OwnedFd> {
-        &mut self.node
+    pub fn node(&mut self) -> NodeMut<'_> {
+        NodeMut::new(&mut self.node, &mut self.is_defective)
     }
 
     /// The node, to look at.
@@ -228,18 +235,25 @@ impl Engine {
     /// Poll without waiting before it, if time may have passed since the last poll: deadlines fire
     /// after the ready links were read, so that an answer that lies in a socket is seen before its
     /// deadline, but only links that were reported are read.
+    ///
+    /// A panic in it, which is a defect of this library, ends this node and nothing else: see
+    /// [`EngineFault::Defect`].
     pub fn turn(&mut self) -> Turn {
-        self.accept_ready();
-        self.finish_dial();
-        self.retry_writes();
-        self.read_ready();
-        self.flush();
-        self.run_actors();
-        let now = self.now();
-        if self.wake.is_some_and(|at| at <= now) {
-            self.node.handle_timeout(now);
-            self.flush();
-        }
+        self.contain(|engine| {
+            engine.accept_ready();
+            engine.finish_dial();
+            engine.retry_writes();
+            engine.read_ready();
+            #[cfg(feature = "test-util")]
+            defect::fail_if_told();
+            engine.carry_out();
+            engine.run_actors();
+            let now = engine.now();
+            if engine.wake.is_some_and(|at| at <= now) {
+                engine.node.handle_timeout(now);
+                engine.carry_out();
+            }
+        });
         Turn {
             more: self.has_more(),
             deadline: self.deadline(),
@@ -249,6 +263,10 @@ impl Engine {
     /// Carries out what the node asks for, until it asks for nothing: writes plans as far as the
     /// kernel takes them, closes, dials, collects events. Reads nothing and fires no deadline.
     pub fn flush(&mut self) {
+        self.contain(Self::carry_out);
+    }
+
+    fn carry_out(&mut self) {
         loop {
             match self.node.poll() {
                 Output::Event(event) => {
@@ -282,7 +300,7 @@ impl Engine {
     ) -> Result<MessageId, SendError<OwnedFd>> {
         let message = self.check_attachments(message)?;
         let now = self.now();
-        self.node.send(now, message, options)
+        self.node().send(now, message, options)
     }
 
     /// Makes a request, after [`Engine::check_attachments`]. Does not write yet, as
@@ -298,7 +316,7 @@ impl Engine {
     ) -> Result<RequestId, SendError<OwnedFd>> {
         let message = self.check_attachments(message)?;
         let now = self.now();
-        self.node.request(now, message, options)
+        self.node().request(now, message, options)
     }
 
     /// Refuses a message with a descriptor that is one of this node's own connections or listeners:

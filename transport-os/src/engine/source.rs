@@ -8,7 +8,7 @@ use slab::Slab;
 use switchboard_proto::LinkId;
 
 use super::actor::Watched;
-use crate::{Listener, Stream};
+use crate::{Connecting, Listener, Stream};
 
 /// One descriptor in the poller. A small number, used again for another one after the driver was
 /// told to take it out.
@@ -107,6 +107,7 @@ pub(super) enum Held {
     Stream(Arc<Stream>),
     Listener(Arc<Listener>),
     Watched(Watched),
+    Connecting(Arc<Connecting>),
     /// Its owner holds it for longer than the source.
     Elsewhere,
 }
