@@ -133,10 +133,7 @@ impl World {
             let DeliveryKind::Request { ticket, .. } = delivery.kind else {
                 continue;
             };
-            let answer = Answer::Reply {
-                codec: delivery.codec,
-                payload: self.payload.clone(),
-            };
+            let answer = Answer::value(delivery.codec, self.payload.clone());
             self.hub.reply(self.now, ticket, answer).unwrap();
         }
     }

@@ -57,10 +57,13 @@ pub struct Config {
     pub send_buffer_total: u64,
     /// Requests of this node to one peer without an outcome. Default 1,024; at most 1,500.
     pub pending_requests: usize,
-    /// Attachments of one message. Default 16; the kernel passes at most 253 with one write.
+    /// Attachments of one message, sent or accepted; on a hub also of one that it passes on. Peers
+    /// tell each other, so that a message with more than its receiver or the hub takes is refused
+    /// where it is sent. Default 16; at most 128.
     pub attachments: u8,
     /// Attachments on their way to one receiver. Default 64: descriptors in flight count against
-    /// the sender's own limit in the kernel.
+    /// the sender's own limit in the kernel. At most 128, which a hub holds of one sender for one
+    /// receiver.
     pub attachments_pair: usize,
     /// How long a request may take where the caller does not say. Default 10 s.
     pub deadline: Duration,
@@ -141,7 +144,7 @@ pub struct ConfigError {
 impl Config {
     /// Checks what would make the protocol stand still.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(&'static str, u64, bool, &'static str); 8] = [
+        let rules: [(&'static str, u64, bool, &'static str); 9] = [
             (
                 "receive_budget",
                 self.receive_budget,
@@ -181,8 +184,14 @@ impl Config {
             (
                 "attachments",
                 u64::from(self.attachments),
-                self.attachments <= limits::KERNEL_ATTACHMENTS,
-                "at most 253, which the kernel passes with one write",
+                usize::from(self.attachments) <= limits::PAIR_ATTACHMENTS,
+                "at most 128, which a hub holds of one sender for one receiver",
+            ),
+            (
+                "attachments_pair",
+                self.attachments_pair as u64,
+                self.attachments_pair <= limits::PAIR_ATTACHMENTS,
+                "at most 128, which a hub holds of one sender for one receiver",
             ),
             (
                 "deadline",

@@ -105,7 +105,7 @@
 //!         let DeliveryKind::Request { ticket, .. } = request.kind else { continue };
 //!         let codec = request.codec;
 //!         let payload = codec::encode(codec::CodecId(codec), &(a + b))?.into();
-//!         hub.reply(now, ticket, Answer::Reply { codec, payload })?;
+//!         hub.reply(now, ticket, Answer::value(codec, payload))?;
 //!     }
 //!     let ended = events.drain(..).find_map(|event| match event {
 //!         Event::Outcome { request, outcome } if request == asked => Some(outcome),

@@ -308,7 +308,7 @@ pub enum DeliveryKind {
 
 /// The answer to a request, or to an event that wants to be known as handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum Answer<F> {
     /// The handler returned `Ok` with this value.
     Reply {
         /// The codec of the payload.
@@ -316,11 +316,62 @@ pub enum Answer {
         /// The encoded value.
         #[serde(with = "crate::trace::byte_string")]
         payload: Bytes,
+        /// Handles that go with it: moved, and closed here when the requester's node has them.
+        attachments: Vec<F>,
     },
     /// The handler failed or panicked.
     Failed(Failure),
     /// The handler certainly never started.
     NotRun(Refusal),
+}
+
+impl<F> Answer<F> {
+    /// A value without attachments.
+    pub fn value(codec: u8, payload: Bytes) -> Self {
+        Self::Reply {
+            codec,
+            payload,
+            attachments: Vec::new(),
+        }
+    }
+
+    /// The handles that go with it.
+    pub fn attachments(&self) -> &[F] {
+        match self {
+            Self::Reply { attachments, .. } => attachments,
+            Self::Failed(_) | Self::NotRun(_) => &[],
+        }
+    }
+}
+
+/// An answer that was not taken; it comes back whole.
+#[derive(Debug)]
+pub struct ReplyError<F> {
+    /// Why.
+    pub reason: ReplyRefusal,
+    /// The answer.
+    pub answer: Answer<F>,
+}
+
+impl<F> fmt::Display for ReplyError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<F: fmt::Debug> core::error::Error for ReplyError<F> {}
+
+/// Why an answer was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ReplyRefusal {
+    /// The ticket was answered before, or its requester has ended.
+    #[error(
+        "nobody waits for this answer any more: it was given before, or its requester has ended"
+    )]
+    Stale,
+    /// The attachments cannot go to the requester. Its ticket still waits for an answer.
+    #[error(transparent)]
+    Attachments(SendRefusal),
 }
 
 /// How a handler failed.
@@ -345,6 +396,8 @@ pub enum Outcome<F> {
         payload: Payload,
         /// Handles that came with it.
         attachments: Vec<F>,
+        /// Whether handles were sent with it that did not arrive.
+        attachments_lost: bool,
     },
     /// The handler failed or panicked.
     Failed(Failure),

@@ -1,6 +1,7 @@
 //! One node: many links, one conversation for each remote instance, and the parts that decide.
 //! The node itself only dispatches between them.
 
+mod answer;
 mod breach;
 mod death;
 mod dial;
@@ -27,7 +28,6 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use links::{Hangup, LinkConfig, LinkOrigin, Read, UnknownLink, WriteError};
-pub use serve::StaleTicket;
 
 use crate::config::{Config, ConfigError, Role};
 use crate::group::Roster;

@@ -188,12 +188,10 @@ fn a_request_between_members_is_answered_by_its_handler() {
     let DeliveryKind::Request { ticket, .. } = delivery.kind else {
         panic!("{delivery:?}")
     };
-    let answer = Answer::Reply {
-        codec: 0,
-        payload: Bytes::from_static(b"5"),
-    };
+    let answer = Answer::value(0, Bytes::from_static(b"5"));
     world.nodes[2].reply(now, ticket, answer.clone()).unwrap();
-    assert_eq!(world.nodes[2].reply(now, ticket, answer), Err(StaleTicket));
+    let late = world.nodes[2].reply(now, ticket, answer);
+    assert_eq!(late.unwrap_err().reason, ReplyRefusal::Stale);
     world.run();
     let outcomes: Vec<_> = world.events[1]
         .iter()
@@ -293,10 +291,7 @@ fn a_message_of_many_slices_arrives_whole_and_its_reply_too() {
     let DeliveryKind::Request { ticket, .. } = delivery.kind else {
         panic!("{delivery:?}")
     };
-    let answer = Answer::Reply {
-        codec: 0,
-        payload: delivery.payload.to_bytes(),
-    };
+    let answer = Answer::value(0, delivery.payload.to_bytes());
     world.nodes[2].reply(now, ticket, answer).unwrap();
     world.run();
     let whole = world.events[1].iter().any(|event| {

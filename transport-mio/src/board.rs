@@ -438,11 +438,14 @@ impl Board {
         draft.into_message(&self.codecs, namespace, shown, target)
     }
 
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
-        let now = self.engine.now();
-        let answered = self.engine.node().reply(now, ticket, answer);
+    pub(crate) fn answer(
+        &mut self,
+        ticket: Ticket,
+        answer: Answer<OwnedFd>,
+    ) -> Result<(), UnknownTicket> {
+        let answered = self.engine.reply_or_fail(ticket, answer);
         self.flush();
-        answered.map_err(|_| UnknownTicket)
+        answered.then_some(()).ok_or(UnknownTicket)
     }
 
     /// One turn of the engine, and what it changes in the poller.

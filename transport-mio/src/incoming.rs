@@ -319,6 +319,7 @@ impl ReplyOutcome {
                 codec,
                 payload,
                 attachments,
+                ..
             } => {
                 let value = self
                     .codecs
@@ -347,25 +348,19 @@ pub(crate) fn encode_answer<R: Encode + ?Sized>(
     content: &Content,
     namespace: &str,
     value: &R,
-) -> Answer {
+) -> Answer<OwnedFd> {
     match content.codecs.encode(namespace, &content.name, None, value) {
-        Ok(encoded) => Answer::Reply {
-            codec: encoded.codec.0,
-            payload: encoded.payload,
-        },
+        Ok(encoded) => Answer::value(encoded.codec.0, encoded.payload),
         Err(error) => failed(&Fault::from_error(&error)),
     }
 }
 
 /// The answer of a handler of an event.
-pub(crate) fn nothing() -> Answer {
-    Answer::Reply {
-        codec: CodecId::RAW.0,
-        payload: bytes::Bytes::new(),
-    }
+pub(crate) fn nothing() -> Answer<OwnedFd> {
+    Answer::value(CodecId::RAW.0, bytes::Bytes::new())
 }
 
-pub(crate) fn failed(fault: &Fault) -> Answer {
+pub(crate) fn failed(fault: &Fault) -> Answer<OwnedFd> {
     Answer::Failed(Failure {
         code: fault.code,
         message: fault.message.clone(),

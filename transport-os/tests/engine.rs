@@ -172,12 +172,8 @@ fn echo(hub: &mut Pump, member: &mut Pump, payload: &[u8]) {
             let DeliveryKind::Request { ticket, .. } = delivery.kind else {
                 panic!("{delivery:?}")
             };
-            let answer = Answer::Reply {
-                codec: 0,
-                payload: delivery.payload.to_bytes(),
-            };
-            let now = pumps[0].engine.now();
-            pumps[0].engine.node().reply(now, ticket, answer).unwrap();
+            let answer = Answer::value(0, delivery.payload.to_bytes());
+            pumps[0].engine.reply(ticket, answer).unwrap();
             pumps[0].engine.flush();
             answered = true;
         }

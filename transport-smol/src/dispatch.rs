@@ -1,6 +1,7 @@
 //! One message in the hands of those that are called for it.
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ pub(crate) struct Dispatch {
     steps: SmallVec<[Step; 2]>,
     ticket: Option<Ticket>,
     order: Option<OrderKey>,
-    answer: Option<Answer>,
+    answer: Option<Answer<OwnedFd>>,
 }
 
 enum Step {
@@ -39,7 +40,7 @@ enum Step {
 /// What came of a message.
 pub(crate) struct Done {
     pub(crate) ticket: Option<Ticket>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: Answer<OwnedFd>,
     pub(crate) order: Option<OrderKey>,
     /// Keeps the peer until the answer is given, also where this was its last handle. Not to be
     /// dropped under the lock.
@@ -61,13 +62,13 @@ impl Dispatch {
     }
 
     /// A failure stands whatever the others return.
-    fn add(&mut self, answer: Answer) {
+    fn add(&mut self, answer: Answer<OwnedFd>) {
         if !matches!(self.answer, Some(Answer::Failed(_))) {
             self.answer = Some(answer);
         }
     }
 
-    fn begin(&self, entry: &Entry) -> Result<Option<Running>, Answer> {
+    fn begin(&self, entry: &Entry) -> Result<Option<Running>, Answer<OwnedFd>> {
         let registered = &*entry.0;
         // One that an earlier one of this message has removed is not called; a `once` has left the
         // registry for this very call.
@@ -127,10 +128,10 @@ impl Future for Dispatch {
         }
         Poll::Ready(Done {
             ticket: this.ticket,
-            answer: this.answer.take().unwrap_or(Answer::Reply {
-                codec: CodecId::RAW.0,
-                payload: Bytes::new(),
-            }),
+            answer: this
+                .answer
+                .take()
+                .unwrap_or(Answer::value(CodecId::RAW.0, Bytes::new())),
             order: this.order.take(),
             cx: this.cx.clone(),
         })

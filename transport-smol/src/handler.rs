@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
@@ -121,7 +122,7 @@ macro_rules! text_names_both {
 
 text_names_both!(&str, String, &String);
 
-pub(crate) type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Answer<OwnedFd>> + Send>>;
 
 /// A handler whose types are forgotten.
 pub(crate) trait AnyHandler: Send + Sync {
@@ -166,10 +167,7 @@ where
                 Err(fault) => return failed(fault),
             };
             match reply {
-                Ok(encoded) => Answer::Reply {
-                    codec: encoded.codec.0,
-                    payload: encoded.payload,
-                },
+                Ok(encoded) => Answer::value(encoded.codec.0, encoded.payload),
                 Err(error) => failed(&Fault::from_error(&error)),
             }
         })
@@ -178,14 +176,14 @@ where
 
 /// The answer to a message that did not become the handler's type. The handler has not run; only
 /// for an unknown codec does the wire have a word that says so.
-fn unreadable(error: CodecError) -> Answer {
+fn unreadable(error: CodecError) -> Answer<OwnedFd> {
     match error {
         CodecError::Unknown(_) => Answer::NotRun(switchboard_proto::wire::Refusal::Codec),
         error => failed(&Fault::from_error(&error)),
     }
 }
 
-pub(crate) fn failed(fault: &Fault) -> Answer {
+pub(crate) fn failed(fault: &Fault) -> Answer<OwnedFd> {
     Answer::Failed(Failure {
         code: fault.code,
         message: fault.message.clone(),
@@ -197,7 +195,7 @@ pub(crate) fn failed(fault: &Fault) -> Answer {
 ///
 /// Nothing of ours is borrowed across the call, and what panicked is dropped and never looked at
 /// again, so there is no broken state to see.
-pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, Answer> {
+pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, Answer<OwnedFd>> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let answer = failed(&Fault::new(format!(
             "the handler panicked: {}",

@@ -251,10 +251,14 @@ impl Service {
     }
 
     /// Answers what a handler was called for. `false` if nobody waits for it any more.
-    pub(crate) fn answer(&mut self, engine: &mut Engine, ticket: Ticket, answer: Answer) -> bool {
+    pub(crate) fn answer(
+        &mut self,
+        engine: &mut Engine,
+        ticket: Ticket,
+        answer: Answer<OwnedFd>,
+    ) -> bool {
         self.cancels.remove(&ticket);
-        let now = engine.now();
-        engine.node().reply(now, ticket, answer).is_ok()
+        engine.reply_or_fail(ticket, answer)
     }
 
     /// Nothing more will come. Returns whom to wake.

@@ -40,8 +40,9 @@ pub struct Peer {
     pub presence: Presence,
     /// Whether all that it has declared is known here.
     pub is_up: bool,
-    /// Whether attachments can reach it.
-    pub attachments: bool,
+    /// How many attachments of one message can reach it: what it accepts and its hub passes on; 0
+    /// for none.
+    pub attachments: u8,
     /// Its receive budget in bytes.
     pub budget: u64,
     /// The largest message that it accepts, in bytes.
@@ -374,7 +375,7 @@ impl Peer {
             name: None,
             presence: Presence::Unknown,
             is_up: false,
-            attachments: false,
+            attachments: 0,
             budget: 0,
             message_cap: 0,
             attachment: 0,

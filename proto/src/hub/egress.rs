@@ -19,7 +19,7 @@ use self::lane::{Lane, Served, Stores};
 use self::quotas::Quotas;
 use crate::id::InstanceId;
 use crate::link::tx::Transmitter;
-use crate::wire::{CloseCode, Frame, Kind, WireError, flow};
+use crate::wire::{CloseCode, Frame, Kind, WireError, flow, limits};
 
 /// Bytes that one source may write before it is the next one's turn.
 const QUANTUM: usize = 64 * 1024;
@@ -30,7 +30,7 @@ const UNCREDITED_MAX: u64 = 65_536 * flow::LEAST_COST;
 
 /// How many attachments one source may have queued here for one destination. They are its own
 /// charge, so a member that does not read cannot use up the hub's descriptors.
-const ATTACHMENTS_MAX: usize = 128;
+const ATTACHMENTS_MAX: usize = limits::PAIR_ATTACHMENTS;
 
 /// The forward queue of a link.
 ///

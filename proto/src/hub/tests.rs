@@ -131,7 +131,7 @@ impl World {
             handover: false,
             budget: 0,
             message_cap: 0,
-            attachments: process.local,
+            attachments: if process.local { 16 } else { 0 },
             gone: process.roster.fences().collect(),
             gone_instances: process.roster.gone_instances().collect(),
         };
@@ -363,7 +363,7 @@ fn found(now: Instant, hub: InstanceId) -> (IdentityTable, HubRoster) {
         handover: false,
         budget: 0,
         message_cap: 0,
-        attachments: true,
+        attachments: 16,
         gone: Vec::new(),
         gone_instances: Vec::new(),
     };

@@ -9,10 +9,11 @@ use core::fmt;
 
 use bytes::BytesMut;
 
-use crate::wire::{CloseCode, Deframer, Frame, Header, WireError, flags};
+use crate::wire::{CloseCode, Deframer, Frame, Header, WireError, flags, limits};
 
-/// How many attachments a link holds for frames that are not whole yet, by default.
-pub(crate) const MAX_UNCLAIMED: usize = 128;
+/// How many attachments a link holds for frames that are not whole yet, by default: of a frame that
+/// is half read, and of the one that begins in the read which brings its end.
+pub(crate) const MAX_UNCLAIMED: usize = 2 * limits::PAIR_ATTACHMENTS;
 
 /// How much of a frame has to come within its deadline.
 const PIECE: u64 = 4 * 1024;
@@ -82,6 +83,7 @@ impl<F> Receiver<F> {
                 parsed: 0,
                 dropped: 0,
                 max_unclaimed,
+                most: limits::ATTACHMENTS,
             },
             fault: None,
         }
@@ -92,9 +94,10 @@ impl<F> Receiver<F> {
         self.deframer.set_limit(limit);
     }
 
-    /// Sets how many attachments a frame may announce.
-    pub(crate) const fn set_attachment_limit(&mut self, limit: u8) {
-        self.deframer.set_attachment_limit(limit);
+    /// Sets how many attachments of a frame are taken. A frame with more comes without any, marked:
+    /// its sender may have gone by what was so before, or by the limit of a hub between.
+    pub(crate) const fn set_attachment_limit(&mut self, most: u8) {
+        self.claims.most = most;
     }
 
     /// Takes what one read brought: its bytes, its attachments, and whether the kernel had to cut
@@ -199,6 +202,8 @@ struct Claims<F> {
     parsed: u64,
     dropped: u64,
     max_unclaimed: usize,
+    /// Attachments of one frame that are taken.
+    most: u8,
 }
 
 /// The attachments of one read.
@@ -273,7 +278,14 @@ impl<F> Claims<F> {
         };
         if read.left >= wanted {
             read.left -= wanted;
-            claimed.handles.extend(self.handles.drain(..wanted));
+            let own = self.handles.drain(..wanted);
+            if header.attachments > self.most {
+                claimed.lost = true;
+                self.dropped += wanted as u64;
+                drop(own);
+            } else {
+                claimed.handles.extend(own);
+            }
         } else if read.truncated {
             // Which ones are missing is unknown, so the rest is of no use.
             claimed.lost = true;

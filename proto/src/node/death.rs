@@ -54,14 +54,18 @@ impl<F> Node<F> {
         self.outbox.released(before, (0, 0));
         // The last of them is put back first, so that they stand in their old order.
         for draft in uncommitted.into_iter().rev() {
-            if let Some((id, message, how)) = self.decode(draft) {
-                self.requests.unbind(id);
-                match message.target {
-                    Target::Named(_) | Target::Any | Target::Hub => {
-                        self.outbox.park_first(Parked { id, message, how });
-                    }
-                    _ => self.end_uncommitted(id, message, how, reason),
+            let attached = draft.attachment_count() as u64;
+            let Some((id, message, how)) = self.decode(draft) else {
+                // A reply: whoever asked for it has ended.
+                self.stats.attachments_dropped += attached;
+                continue;
+            };
+            self.requests.unbind(id);
+            match message.target {
+                Target::Named(_) | Target::Any | Target::Hub => {
+                    self.outbox.park_first(Parked { id, message, how });
                 }
+                _ => self.end_uncommitted(id, message, how, reason),
             }
         }
         for request in self.requests.to(instance) {

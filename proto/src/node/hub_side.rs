@@ -184,7 +184,11 @@ impl<F> Node<F> {
             return;
         };
         link.instances.insert(instance);
-        let attachments = link.config.attachments && attach.attachments;
+        // What this hub does not accept itself it does not pass on.
+        let attachments = match link.config.attachments {
+            true => attach.attachments.min(self.config.attachments),
+            false => 0,
+        };
         let Some(hub) = &mut self.hub else {
             return;
         };

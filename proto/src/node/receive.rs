@@ -438,6 +438,7 @@ impl<F> Node<F> {
                     codec: reply.codec,
                     payload: payload.into(),
                     attachments: content.attachments,
+                    attachments_lost: content.lost,
                 };
                 (reply.request, outcome)
             }

@@ -106,10 +106,8 @@ impl<F> Node<F> {
         if message.attachments.is_empty() || instance == self.me.instance {
             return Ok(());
         }
+        self.check_carriage(instance, message.attachments.len())?;
         let peer = self.roster.by_instance(instance);
-        if !peer.is_some_and(|peer| peer.attachments) || !self.own_link_attaches(instance) {
-            return Err(SendRefusal::AttachmentsUnsupported);
-        }
         let namespace = self.inbox.name(message.namespace).unwrap_or_default();
         let ready = peer
             .is_some_and(|peer| peer.presence == Presence::Attached && !peer.is_pending(namespace));
@@ -129,6 +127,34 @@ impl<F> Node<F> {
                 value: most,
             }),
             false => Ok(()),
+        }
+    }
+
+    /// Whether so many attachments of one message can reach another instance at all.
+    pub(super) fn check_carriage(
+        &self,
+        instance: InstanceId,
+        count: usize,
+    ) -> Result<(), SendRefusal> {
+        let peer = self.roster.by_instance(instance);
+        let accepts = peer.map_or(0, |peer| peer.attachments);
+        if accepts == 0 || !self.own_link_attaches(instance) {
+            return Err(SendRefusal::AttachmentsUnsupported);
+        }
+        let limits = [
+            ("attachments", self.config.attachments),
+            ("attachments of the receiver or its hub", accepts),
+        ];
+        let exceeded = limits
+            .into_iter()
+            .find(|(_, most)| count > usize::from(*most));
+        match exceeded {
+            Some((limit, value)) => Err(SendRefusal::TooManyAttachments {
+                count,
+                limit,
+                value: usize::from(value),
+            }),
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,5 @@
-//! What the application takes, and what it answers.
+//! What the application takes, and what it has taken and not answered.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -9,17 +8,10 @@ use slab::Slab;
 use super::Node;
 use crate::id::{InstanceId, MessageId, NamespaceId, Ticket};
 use crate::inbox::{Item, ItemKind};
-use crate::message::{Answer, Delivery, DeliveryKind, Failure, Receipt, Sender};
+use crate::message::{Delivery, DeliveryKind, Receipt, Sender};
 use crate::output::Event;
 use crate::talk::{Draft, Place};
-use crate::wire::{
-    FailedBody, Header, Kind, ReceiptBody, Refusal, RefusedBody, ReplyBody, flags, flow,
-};
-
-/// The ticket was answered before, or its requester has ended: the answer is dropped and counted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody waits for this answer any more: it was given before, or its requester has ended")]
-pub struct StaleTicket;
+use crate::wire::{Header, Kind, ReceiptBody, Refusal, RefusedBody};
 
 /// What the application has taken and not answered.
 #[derive(Debug)]
@@ -28,15 +20,15 @@ pub(super) struct Serving {
     serial: u32,
 }
 
-#[derive(Debug)]
-struct Taken {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
     serial: u32,
-    from: InstanceId,
-    what: What,
+    pub(super) from: InstanceId,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum What {
+pub(super) enum What {
     /// An event whose sender wants to know that it was handled, by its sequence.
     Event(u64),
     Request {
@@ -60,11 +52,17 @@ impl Serving {
         Ticket(u64::from(serial) << 32 | at as u64)
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Taken> {
-        let at = (ticket.0 & u64::from(u32::MAX)) as usize;
-        let serial = (ticket.0 >> 32) as u32;
-        self.slots.get(at).filter(|taken| taken.serial == serial)?;
-        self.slots.try_remove(at)
+    pub(super) fn get(&self, ticket: Ticket) -> Option<Taken> {
+        let (at, serial) = place_of(ticket);
+        let taken = self.slots.get(at)?;
+        (taken.serial == serial).then_some(*taken)
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        let (at, _) = place_of(ticket);
+        if self.get(ticket).is_some() {
+            self.slots.remove(at);
+        }
     }
 
     fn of(&self, from: InstanceId) -> Vec<(Ticket, Option<u64>)> {
@@ -153,112 +151,7 @@ impl<F> Node<F> {
         }
     }
 
-    /// Answers a request, or an event whose sender wants to know that it was handled.
-    ///
-    /// # Errors
-    ///
-    /// It was answered before, or its requester has ended. The answer is dropped.
-    pub fn reply(
-        &mut self,
-        now: crate::time::Instant,
-        ticket: Ticket,
-        answer: Answer,
-    ) -> Result<(), StaleTicket> {
-        self.advance(now);
-        let taken = self.serving.remove(ticket).ok_or(StaleTicket)?;
-        match taken.what {
-            What::Event(sequence) => {
-                let level = match answer {
-                    Answer::Reply { .. } => 2,
-                    Answer::Failed(_) | Answer::NotRun(_) => 3,
-                };
-                self.send_receipt(taken.from, sequence, level);
-            }
-            What::Request { request, credit } => {
-                self.send_answer(taken.from, request, credit, answer);
-            }
-        }
-        self.touch(taken.from);
-        Ok(())
-    }
-
-    fn send_answer(&mut self, to: InstanceId, request: u64, credit: u32, answer: Answer) {
-        match answer {
-            Answer::Reply { codec, payload } => {
-                let too_large = self
-                    .roster
-                    .by_instance(to)
-                    .is_some_and(|peer| payload.len() as u64 > peer.message_cap);
-                if too_large {
-                    let failure = Failure {
-                        code: 0,
-                        message: String::from("the reply is larger than the requester accepts"),
-                        detail: String::new(),
-                    };
-                    return self.send_failure(to, request, credit, &failure);
-                }
-                let inline = payload.len() <= crate::link::tx::COPY_MAX;
-                let body = ReplyBody {
-                    request,
-                    codec,
-                    payload: if inline { &payload } else { &[] },
-                };
-                let rest = if inline {
-                    Bytes::new()
-                } else {
-                    payload.clone()
-                };
-                self.push_answer(to, request, Kind::REPLY, rest, |head| body.encode(head));
-            }
-            Answer::Failed(failure) => self.send_failure(to, request, credit, &failure),
-            Answer::NotRun(reason) => self.send_refusal(to, request, reason),
-        }
-    }
-
-    /// The texts of a failure are cut to what the request's credit carries in one frame.
-    fn send_failure(&mut self, to: InstanceId, request: u64, credit: u32, failure: &Failure) {
-        let room = (credit as usize).saturating_sub(Header::LEN + 64);
-        let message = cut(&failure.message, room);
-        let detail = cut(&failure.detail, room - message.len());
-        let body = FailedBody {
-            request,
-            code: failure.code,
-            message,
-            detail,
-        };
-        self.push_answer(to, request, Kind::FAILED, Bytes::new(), |head| {
-            body.encode(head);
-        });
-    }
-
-    fn push_answer(
-        &mut self,
-        to: InstanceId,
-        request: u64,
-        kind: Kind,
-        payload: Bytes,
-        body: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let mut header = Header::new(kind, self.me.instance, to);
-        header.flags = flags::LAST;
-        header.flow = flow::reply_flow(request);
-        self.push_frame(header, payload, body);
-    }
-
-    fn send_refusal(&mut self, to: InstanceId, request: u64, reason: Refusal) {
-        let id = flow::reply_flow(request);
-        self.with_out(to, |out, _| out.close_reply_flow(id));
-        let mut header = Header::new(Kind::REFUSED, self.me.instance, to);
-        header.flow = id;
-        let body = RefusedBody {
-            of: request,
-            reason: reason.to_u8(),
-            detail: 0,
-        };
-        self.push_urgent(header, |head| body.encode(head));
-    }
-
-    fn send_receipt(&mut self, to: InstanceId, of: u64, level: u8) {
+    pub(super) fn send_receipt(&mut self, to: InstanceId, of: u64, level: u8) {
         let header = Header::new(Kind::RECEIPT, self.me.instance, to);
         let body = ReceiptBody { of, level };
         self.push_urgent(header, |head| body.encode(head));
@@ -272,13 +165,8 @@ impl<F> Node<F> {
         self.enqueue(header.destination, draft);
     }
 
-    fn push_frame(&mut self, header: Header, payload: Bytes, body: impl FnOnce(&mut Vec<u8>)) {
-        let draft = self.draft(header, payload, body);
-        self.enqueue(header.destination, draft);
-    }
-
     /// One of the node's own frames: no message of the application.
-    fn draft(
+    pub(super) fn draft(
         &mut self,
         header: Header,
         payload: Bytes,
@@ -386,11 +274,7 @@ impl<F> Node<F> {
     }
 }
 
-/// The longest beginning of a text with at most so many bytes.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+fn place_of(ticket: Ticket) -> (usize, u32) {
+    let at = (ticket.0 & u64::from(u32::MAX)) as usize;
+    (at, (ticket.0 >> 32) as u32)
 }

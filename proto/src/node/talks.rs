@@ -99,6 +99,7 @@ impl<F> Node<F> {
             out: Outbound::new(
                 ends,
                 self.config.first_contact,
+                self.config.attachments_pair,
                 slice_above,
                 instance == self.me.instance,
             ),

@@ -153,8 +153,8 @@ impl<F> Node<F> {
 
     pub(super) fn attach_frame(&self) -> Attach {
         let attachments = match self.uplink.link.and_then(|id| self.links.get(id)) {
-            Some(link) => link.config.attachments,
-            None => true,
+            Some(link) if !link.config.attachments => 0,
+            _ => self.config.attachments,
         };
         Attach {
             instance: self.me.instance,

@@ -533,7 +533,7 @@ fn target(slot: usize) -> Target {
 }
 
 fn reply(stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, ticket: Ticket, payload: Bytes) {
-    let answer = Answer::Reply { codec: 0, payload };
+    let answer = Answer::value(0, payload);
     if node.reply(stage.now, ticket, answer).is_err() {
         count(stage.marks, "app_reply_stale");
     }

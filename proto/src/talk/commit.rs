@@ -116,25 +116,26 @@ impl<F> Outbound<F> {
     ) -> bool {
         let mut left = QUANTUM;
         loop {
-            let Some(flow) = self.flows.get_mut(&id) else {
+            let Some(flow) = self.flows.get(&id) else {
                 self.turn.pop_front();
                 return true;
             };
             let next = flow.next(&self.first_contact);
-            let attaches = flow
-                .queue
-                .front()
-                .is_some_and(|front| front.attachments.is_some());
+            let handles = flow.queue.front().map_or(0, Draft::attachment_count);
             let sends = matches!(next, Next::Whole { .. } | Next::Slice { .. });
-            if sends && (tx.room() == 0 || attaches && !tx.can_attach()) {
+            if sends && (tx.room() == 0 || handles > 0 && !tx.can_attach()) {
                 return false;
+            }
+            if sends && !self.can_send_handles(handles) {
+                self.leave_turn(id);
+                self.hold_back(id);
+                return true;
             }
             let size = match next {
                 Next::Whole { first_contact } => self.commit_whole(now, id, first_contact, tx),
                 Next::Slice { bytes } => self.commit_slice(now, id, bytes, tx, pool),
                 Next::Idle | Next::Blocked(_) => {
-                    flow.in_turn = false;
-                    self.turn.pop_front();
+                    self.leave_turn(id);
                     self.consider(id);
                     return true;
                 }
@@ -144,6 +145,21 @@ impl<F> Outbound<F> {
                 self.turn.rotate_left(1);
                 return true;
             }
+        }
+    }
+
+    /// The flow whose turn it is has nothing for this turn any more.
+    fn leave_turn(&mut self, id: u32) {
+        self.turn.pop_front();
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.in_turn = false;
+        }
+    }
+
+    /// The next frame of a flow waits until the receiver's node has handles that went before.
+    fn hold_back(&mut self, id: u32) {
+        if !self.held_back.contains(&id) {
+            self.held_back.push(id);
         }
     }
 
@@ -252,6 +268,7 @@ impl<F> Outbound<F> {
             again: false,
         };
         lend(&mut frame, self.loopback, tx);
+        self.handles_sent(frame.attachment_count());
         self.log.push_back(frame);
         self.high = sequence;
         self.next = sequence + 1;

@@ -72,6 +72,10 @@ pub(crate) struct Logged<F> {
 }
 
 impl<F> Logged<F> {
+    pub(crate) fn attachment_count(&self) -> usize {
+        self.attachments.as_ref().map_or(0, |held| held.len())
+    }
+
     /// Replaces the frame by an empty one of the same number, flow and cost.
     pub(crate) fn make_void(&mut self) {
         let cost = match Kind(self.head[4]) {

@@ -56,6 +56,11 @@ pub(crate) struct Outbound<F> {
     /// Flows that have to say that they are blocked.
     pub(super) blocked: Vec<u32>,
     pub(super) first_contact: FirstContact,
+    /// Handles of frames that the receiver's node is not known to hold, and how many may be.
+    attached: usize,
+    attached_most: usize,
+    /// Flows whose next frame waits until handles before it have arrived.
+    pub(super) held_back: Vec<u32>,
     /// Messages that want a receipt, by the sequence of the frame that ends them.
     pub(super) receipts: BTreeMap<u64, MessageId>,
     /// Longer frames travel in slices.
@@ -94,6 +99,7 @@ impl<F> Outbound<F> {
     pub(crate) fn new(
         ends: Ends,
         first_contact: FirstContact,
+        attached_most: usize,
         slice_above: usize,
         loopback: bool,
     ) -> Self {
@@ -110,6 +116,9 @@ impl<F> Outbound<F> {
             turn: VecDeque::new(),
             blocked: Vec::new(),
             first_contact,
+            attached: 0,
+            attached_most,
+            held_back: Vec::new(),
             receipts: BTreeMap::new(),
             slice_above,
             loopback,
@@ -217,15 +226,19 @@ impl<F> Outbound<F> {
             .insert(id, SendFlow::new(id, credit, slice_above));
     }
 
-    /// Ends the flow of a reply that will not come.
-    pub(crate) fn close_reply_flow(&mut self, id: u32) {
-        if let Some(flow) = self.flows.remove(&id) {
-            for draft in flow.queue {
-                self.bytes -= u64::from(draft.charge);
-                self.messages -= u64::from(draft.counts);
-            }
-            self.turn.retain(|waiting| *waiting != id);
+    /// Ends the flow of a reply that will not come. Returns how many handles are dropped with it.
+    pub(crate) fn close_reply_flow(&mut self, id: u32) -> u64 {
+        let Some(flow) = self.flows.remove(&id) else {
+            return 0;
+        };
+        self.turn.retain(|waiting| *waiting != id);
+        let mut dropped = 0;
+        for draft in flow.queue {
+            self.bytes -= u64::from(draft.charge);
+            self.messages -= u64::from(draft.counts);
+            dropped += draft.attachment_count() as u64;
         }
+        dropped
     }
 
     /// A path begins: nothing is sent on it before the question for the mark is answered, except
@@ -430,18 +443,38 @@ impl<F> Outbound<F> {
             self.base += 1;
             self.bytes -= u64::from(frame.charge);
             self.messages -= u64::from(frame.counts);
+            self.attached -= frame.attachment_count();
             pool.give(frame.head);
         }
         self.next = self.next.max(self.base + 1);
+        self.consider_held_back();
+    }
+
+    /// Whether so many handles more may be on their way. One frame always may.
+    pub(super) fn can_send_handles(&self, count: usize) -> bool {
+        count == 0 || self.attached == 0 || self.attached + count <= self.attached_most
+    }
+
+    /// Counts the handles of a frame that was committed.
+    pub(super) fn handles_sent(&mut self, count: usize) {
+        self.attached += count;
+    }
+
+    fn consider_held_back(&mut self) {
+        for id in core::mem::take(&mut self.held_back) {
+            self.consider(id);
+        }
     }
 
     fn void_logged(&mut self, id: MessageId) -> bool {
         let mut found = false;
         for frame in self.log.iter_mut().filter(|frame| frame.id == id) {
+            self.attached -= frame.attachment_count();
             frame.make_void();
             found = true;
         }
         if found {
+            self.consider_held_back();
             self.receipts.retain(|_, message| *message != id);
             for flow in self.flows.values_mut() {
                 flow.forget(id);

@@ -3,7 +3,7 @@
 use core::hash::{Hash, Hasher};
 use core::mem::discriminant;
 
-use crate::message::{Delivery, Fate, Message, Outcome, SendError};
+use crate::message::{Delivery, Fate, Message, Outcome, ReplyError, SendError};
 use crate::node::Node;
 use crate::output::{Event, Output};
 
@@ -130,7 +130,8 @@ fn outcome_of<F>(digest: &mut Digest, outcome: &Outcome<F>) {
             codec,
             payload,
             attachments,
-        } => (codec, &payload[..], attachments.len()).hash(digest),
+            attachments_lost,
+        } => (codec, &payload[..], attachments.len(), attachments_lost).hash(digest),
         Outcome::Failed(failure) => failure.hash(digest),
         Outcome::NotRun { reason, message } => {
             reason.hash(digest);
@@ -170,6 +171,14 @@ pub(super) fn delivery<F>(digest: &mut Digest, delivery: Option<&Delivery<F>>) {
         (delivery.codec, &delivery.payload[..]).hash(digest);
         (delivery.attachments.len(), delivery.attachments_lost).hash(digest);
         delivery.kind.hash(digest);
+    }
+}
+
+/// What `reply` gave.
+pub(super) fn replied<F>(digest: &mut Digest, replied: &Result<(), ReplyError<F>>) {
+    replied.is_ok().hash(digest);
+    if let Err(error) = replied {
+        error.reason.hash(digest);
     }
 }
 

@@ -121,7 +121,7 @@ pub enum Input {
     Reply {
         now: Instant,
         ticket: Ticket,
-        answer: Box<Answer>,
+        answer: Box<Answer<Token>>,
     },
     Cancel {
         now: Instant,
@@ -171,11 +171,15 @@ impl Input {
             Self::Send { message, .. } | Self::Request { message, .. } => message.heap(),
             Self::Reply { answer, .. } => {
                 let held = match &**answer {
-                    Answer::Reply { payload, .. } => payload.len(),
+                    Answer::Reply {
+                        payload,
+                        attachments,
+                        ..
+                    } => payload.len() + attachments.len() * size_of::<Token>(),
                     Answer::Failed(failure) => failure.message.len() + failure.detail.len(),
                     Answer::NotRun(_) => 0,
                 };
-                size_of::<Answer>() + held
+                size_of::<Answer<Token>>() + held
             }
             _ => 0,
         }
@@ -227,7 +231,7 @@ impl Input {
                 answer,
             } => {
                 let replied = node.reply(*now, *ticket, Answer::clone(answer));
-                replied.is_ok().hash(digest);
+                digest::replied(digest, &replied);
             }
             _ => {}
         }

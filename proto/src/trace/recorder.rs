@@ -16,8 +16,10 @@ use crate::config::{Config, ConfigError};
 use crate::id::{LinkId, MessageId, NamespaceId, PeerName, RequestId, Ticket};
 use crate::inbox::{DeclareError, NameError, Names};
 use crate::link::Written;
-use crate::message::{Answer, Delivery, Message, RequestOptions, SendError, SendOptions};
-use crate::node::{Hangup, LinkConfig, Node, Read, Seeds, StaleTicket, UnknownLink, WriteError};
+use crate::message::{
+    Answer, Delivery, Message, ReplyError, RequestOptions, SendError, SendOptions,
+};
+use crate::node::{Hangup, LinkConfig, Node, Read, Seeds, UnknownLink, WriteError};
 use crate::output::{DialId, Output};
 use crate::time::Instant;
 
@@ -347,15 +349,15 @@ impl<F> Recorder<F> {
         &mut self,
         now: Instant,
         ticket: Ticket,
-        answer: Answer,
-    ) -> Result<(), StaleTicket> {
-        self.note(|_| Input::Reply {
+        answer: Answer<F>,
+    ) -> Result<(), ReplyError<F>> {
+        self.note(|tape| Input::Reply {
             now,
             ticket,
-            answer: Box::new(answer.clone()),
+            answer: tape.answer(&answer),
         });
         let replied = self.node.reply(now, ticket, answer);
-        self.gave(|digest, _| replied.is_ok().hash(digest));
+        self.gave(|digest, _| digest::replied(digest, &replied));
         replied
     }
 
@@ -447,6 +449,22 @@ impl Tape {
             codec: message.codec,
             payload: message.payload.clone(),
             attachments: self.number(message.attachments.len()),
+        })
+    }
+
+    fn answer<F>(&mut self, answer: &Answer<F>) -> Box<Answer<Token>> {
+        Box::new(match answer {
+            Answer::Reply {
+                codec,
+                payload,
+                attachments,
+            } => Answer::Reply {
+                codec: *codec,
+                payload: payload.clone(),
+                attachments: self.number(attachments.len()),
+            },
+            Answer::Failed(failure) => Answer::Failed(failure.clone()),
+            Answer::NotRun(reason) => Answer::NotRun(*reason),
         })
     }
 }

@@ -28,7 +28,6 @@ pub struct Deframer {
     /// Whether `begun` holds a whole frame, which was lent by the last call.
     lent: bool,
     limit: usize,
-    attachment_limit: u8,
     failed: Option<WireError>,
 }
 
@@ -48,7 +47,6 @@ impl Deframer {
             begun: Vec::new(),
             lent: false,
             limit: limits::HELLO,
-            attachment_limit: limits::ATTACHMENTS,
             failed: None,
         }
     }
@@ -57,11 +55,6 @@ impl Deframer {
     /// [`Deframer::next`] has not returned yet.
     pub const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
-    }
-
-    /// Sets how many attachments a frame may have.
-    pub const fn set_attachment_limit(&mut self, limit: u8) {
-        self.attachment_limit = limit;
     }
 
     /// Takes bytes as they came. Without a copy if all frames of the chunk before have been cut,
@@ -81,7 +74,7 @@ impl Deframer {
     /// # Errors
     ///
     /// If a frame is shorter than a header, longer than the limit (known as soon as its first four
-    /// bytes are there), of an unknown critical kind, or has more attachments than the limit. A
+    /// bytes are there), of an unknown critical kind, or has more attachments than one write can. A
     /// link-local frame must also keep to [`limits::CONTROL`].
     #[expect(
         clippy::should_implement_trait,
@@ -168,7 +161,7 @@ impl Deframer {
         if kind.is_critical() && !kind.is_known() {
             return Err(WireError::UnknownCritical(kind.0));
         }
-        if header.attachments > self.attachment_limit {
+        if header.attachments > limits::KERNEL_ATTACHMENTS {
             return Err(WireError::TooManyAttachments(header.attachments));
         }
         if kind.is_link_local() {

@@ -12,6 +12,8 @@ pub const FRAME: usize = 1024 * 1024;
 pub const ATTACHMENTS: u8 = 16;
 /// How many attachments the kernel passes with one write (SCM_MAX_FD of Linux).
 pub const KERNEL_ATTACHMENTS: u8 = 253;
+/// How many attachments of one sender may be on their way to one receiver: a hub holds no more.
+pub const PAIR_ATTACHMENTS: usize = 128;
 /// How many hubs a frame may pass.
 pub const HOPS: u8 = 32;
 /// The longest namespace or event name in bytes.

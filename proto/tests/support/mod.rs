@@ -556,9 +556,6 @@ pub fn to(member: usize) -> Target {
     }
 }
 
-pub fn reply(payload: &[u8]) -> Answer {
-    Answer::Reply {
-        codec: 0,
-        payload: Bytes::copy_from_slice(payload),
-    }
+pub fn reply(payload: &[u8]) -> Answer<Handle> {
+    Answer::value(0, Bytes::copy_from_slice(payload))
 }

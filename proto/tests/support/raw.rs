@@ -124,7 +124,7 @@ impl Raw {
             handover: false,
             budget: 1 << 20,
             message_cap: 1 << 20,
-            attachments: true,
+            attachments: 16,
             gone: Vec::new(),
             gone_instances: Vec::new(),
         };

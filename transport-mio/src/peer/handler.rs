@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,7 +171,7 @@ impl fmt::Debug for Callee {
 
 /// A handler whose types are forgotten.
 pub(super) trait AnyHandler: Send + Sync {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer;
+    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer<OwnedFd>;
 }
 
 pub(super) fn erase<M, R, S>(handler: impl Handler<M, R, S>, once: bool) -> Arc<dyn AnyHandler>
@@ -201,7 +202,7 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer {
+    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer<OwnedFd> {
         // An event and a request that came together were given out from two lists.
         if self.once && self.called.swap(true, Ordering::AcqRel) {
             return Answer::NotRun(Refusal::NoHandler);
@@ -218,10 +219,7 @@ where
         let called = catch_unwind(AssertUnwindSafe(|| {
             let value = self.handler.call(cx.clone(), message)?;
             let encoded = codecs.encode(cx.namespace(), cx.name(), None, &value)?;
-            Ok(Answer::Reply {
-                codec: encoded.codec.0,
-                payload: encoded.payload,
-            })
+            Ok(Answer::value(encoded.codec.0, encoded.payload))
         }));
         match called {
             Ok(Ok(answer)) => answer,
@@ -231,7 +229,7 @@ where
     }
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Answer {
+fn panicked(panic: Box<dyn Any + Send>) -> Answer<OwnedFd> {
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (_, Some(text)) => text.as_str(),

@@ -1,5 +1,6 @@
 //! One message on its way to its handlers.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -111,7 +112,7 @@ impl Task {
     }
 
     /// Calls the handlers, in the order of their registration.
-    pub(super) fn run(self, peer: &Peer) -> Answer {
+    pub(super) fn run(self, peer: &Peer) -> Answer<OwnedFd> {
         let cx = Cx::new(peer.at(self.namespace, &self.shown), self.circumstances);
         let request = matches!(self.kind, DeliveryKind::Request { .. });
         // An event that only a queue took was handled by that; a request that nobody has is not.

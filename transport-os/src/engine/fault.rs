@@ -78,6 +78,8 @@ pub struct EngineStats {
     pub accept_pauses: u64,
     /// Attempts to reach the hub.
     pub dials: u64,
+    /// Replies of handlers that became failures, because their descriptors could not go.
+    pub replies_without_descriptors: u64,
 }
 
 /// The last faults; older ones give way, so that nobody has to take them.

@@ -30,8 +30,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use switchboard_proto::{
-    Config, Event, Hangup, Instant, LinkId, Message, MessageId, Node, Output, RequestId,
-    RequestOptions, Role, Seeds as NodeSeeds, SendError, SendOptions, SendRefusal,
+    Answer, Config, Event, Failure, Hangup, Instant, LinkId, Message, MessageId, Node, Output,
+    ReplyError, ReplyRefusal, RequestId, RequestOptions, Role, Seeds as NodeSeeds, SendError,
+    SendOptions, SendRefusal, Ticket,
 };
 
 use crate::{Address, Clock, ListenError, Seeds, Stream, is_own_descriptor};
@@ -319,6 +320,47 @@ impl Engine {
         self.node().request(now, message, options)
     }
 
+    /// Answers, as [`Node::reply`]. Does not write yet, as [`Engine::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::reply`], and [`SendRefusal::OwnDescriptor`] as what is wrong with its attachments.
+    pub fn reply(
+        &mut self,
+        ticket: Ticket,
+        answer: Answer<OwnedFd>,
+    ) -> Result<(), ReplyError<OwnedFd>> {
+        if self.has_own(answer.attachments()) {
+            let reason = ReplyRefusal::Attachments(SendRefusal::OwnDescriptor);
+            return Err(ReplyError { reason, answer });
+        }
+        let now = self.now();
+        self.node.reply(now, ticket, answer)
+    }
+
+    /// Answers for a handler that has returned and is not asked again: a reply whose attachments
+    /// cannot go becomes a failure that says why, and they are closed and counted. `false` if nobody
+    /// waits for the answer any more.
+    pub fn reply_or_fail(&mut self, ticket: Ticket, answer: Answer<OwnedFd>) -> bool {
+        match self.reply(ticket, answer) {
+            Ok(()) => true,
+            Err(ReplyError {
+                reason: ReplyRefusal::Attachments(reason),
+                answer,
+            }) => {
+                self.stats.replies_without_descriptors += 1;
+                drop(answer);
+                let message = format!("the handler ran, but its reply cannot be sent: {reason}");
+                let failure = Failure {
+                    message,
+                    ..Failure::default()
+                };
+                self.reply(ticket, Answer::Failed(failure)).is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Refuses a message with a descriptor that is one of this node's own connections or listeners:
     /// a socket that lies in its own queue keeps itself alive.
     ///
@@ -329,18 +371,21 @@ impl Engine {
         &self,
         message: Message<OwnedFd>,
     ) -> Result<Message<OwnedFd>, SendError<OwnedFd>> {
-        let own = |fd: &OwnedFd| {
-            let identities = self.links.identities().chain(self.acceptor.identities());
-            // A descriptor that cannot be looked at is the kernel's to refuse.
-            is_own_descriptor(fd.as_fd(), identities).unwrap_or(false)
-        };
-        match message.attachments.iter().any(own) {
+        match self.has_own(&message.attachments) {
             false => Ok(message),
             true => Err(SendError {
                 reason: SendRefusal::OwnDescriptor,
                 message,
             }),
         }
+    }
+
+    fn has_own(&self, attachments: &[OwnedFd]) -> bool {
+        attachments.iter().any(|fd| {
+            let identities = self.links.identities().chain(self.acceptor.identities());
+            // A descriptor that cannot be looked at is the kernel's to refuse.
+            is_own_descriptor(fd.as_fd(), identities).unwrap_or(false)
+        })
     }
 
     /// The next thing that happened, in order.

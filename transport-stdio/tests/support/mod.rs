@@ -235,13 +235,9 @@ impl Pump {
         let DeliveryKind::Request { ticket, .. } = delivery.kind else {
             return;
         };
-        let answer = Answer::Reply {
-            codec: 0,
-            payload: Bytes::copy_from_slice(payload),
-        };
-        let now = self.engine.now();
+        let answer = Answer::value(0, Bytes::copy_from_slice(payload));
         // Its requester may have ended by now.
-        let _ = self.engine.node().reply(now, ticket, answer);
+        let _ = self.engine.reply(ticket, answer);
         self.engine.flush();
     }
 

@@ -12,7 +12,7 @@ fn peer(instance: u64, id: u32, generation: u32) -> RosterPeer {
         attachment: 1,
         attached: true,
         up: true,
-        attachments: true,
+        attachments: 16,
         budget: 1,
         message_cap: 1,
         namespaces: None,

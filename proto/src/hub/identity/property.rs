@@ -198,7 +198,7 @@ impl World {
             handover,
             budget: 0,
             message_cap: 0,
-            attachments: false,
+            attachments: 0,
             gone: if witness {
                 process.gone.clone().into_iter().collect()
             } else {

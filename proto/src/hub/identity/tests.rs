@@ -29,7 +29,7 @@ fn attach(instance: u64, counter: u64) -> Attach {
         handover: false,
         budget: 0,
         message_cap: 0,
-        attachments: true,
+        attachments: 16,
         gone: Vec::new(),
         gone_instances: Vec::new(),
     }

@@ -28,7 +28,7 @@ fn attach(n: u64, counter: u64) -> Attach {
         handover: false,
         budget: 7,
         message_cap: 9,
-        attachments: true,
+        attachments: 16,
         gone: Vec::new(),
         gone_instances: Vec::new(),
     }

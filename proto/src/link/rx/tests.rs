@@ -212,6 +212,21 @@ fn hazard_f11_unannounced_attachments_are_found_before_a_later_frame_could_take_
 }
 
 #[test]
+fn a_frame_with_more_attachments_than_are_taken_comes_marked_and_the_next_one_whole() {
+    let census = Census::default();
+    let mut rx = receiver();
+    rx.set_attachment_limit(2);
+    let (three, two) = (frame(Kind::EVENT, 1, 3, 4), frame(Kind::EVENT, 2, 2, 4));
+    push(&mut rx, &three, census.fds([1, 2, 3]), false);
+    push(&mut rx, &two, census.fds([4, 5]), false);
+    assert_eq!(
+        drain(&mut rx),
+        Ok(vec![(1, vec![], true), (2, vec![4, 5], false)])
+    );
+    assert_eq!((rx.dropped(), census.open()), (3, 0));
+}
+
+#[test]
 fn hazard_f11_a_peer_cannot_pile_attachments_up_in_a_frame_that_never_ends() {
     let census = Census::default();
     let mut rx = Receiver::with_max_unclaimed(3);

@@ -24,8 +24,8 @@ pub struct Attach {
     pub budget: u64,
     /// The largest message that it accepts, in bytes.
     pub message_cap: u64,
-    /// Whether attachments can reach it over this link.
-    pub attachments: bool,
+    /// How many attachments of one message can reach it over this link; 0 for none.
+    pub attachments: u8,
     /// Per id, the highest generation that it knows to be gone.
     pub gone: Vec<(PeerId, Generation)>,
     /// Instances that it holds for gone.

@@ -81,8 +81,8 @@ pub struct RosterPeer {
     pub attached: bool,
     /// Whether its declarations are all in, so that it counts as up.
     pub up: bool,
-    /// Whether attachments can reach it.
-    pub attachments: bool,
+    /// How many attachments of one message can reach it; 0 for none.
+    pub attachments: u8,
     /// Its receive budget in bytes.
     pub budget: u64,
     /// The largest message that it accepts, in bytes.
