@@ -165,6 +165,7 @@ pub mod outgoing;
 mod output;
 pub mod registry;
 mod rng;
+mod run_map;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;

@@ -98,7 +98,7 @@ impl<F> Node<F> {
     /// new instance, with its name.
     pub(super) fn begin_anew(&mut self) {
         self.emit(Event::Fenced);
-        for instance in self.talks.instances() {
+        for instance in self.talks.keys().collect::<Vec<_>>() {
             self.requester_gone(instance);
             self.timers.set(Timer::Mark(instance), None);
             if let Some(talk) = self.talks.remove(instance) {
@@ -158,14 +158,14 @@ impl<F> Node<F> {
     pub fn is_settled(&self) -> bool {
         self.outbox.is_empty()
             && self.requests.is_empty()
-            && self.talks.iter().all(|(_, talk)| talk.out.is_settled())
+            && self.talks.values().all(|talk| talk.out.is_settled())
     }
 
     /// The messages and requests that are not known to be taken.
     pub fn undelivered(&self) -> Vec<MessageId> {
-        let talks = self.talks.iter();
+        let talks = self.talks.values();
         let mut ids: Vec<MessageId> = talks
-            .flat_map(|(_, talk)| talk.out.unsettled())
+            .flat_map(|talk| talk.out.unsettled())
             .chain(self.outbox.ids())
             .chain(self.requests.ids().map(|request| MessageId(request.0)))
             .filter(|id| id.0 != 0)
@@ -191,7 +191,7 @@ impl<F> Node<F> {
         for link in links {
             self.close_link(link, CloseCode::Normal, "closed");
         }
-        for instance in self.talks.instances() {
+        for instance in self.talks.keys().collect::<Vec<_>>() {
             self.requester_gone(instance);
             if let Some(talk) = self.talks.remove(instance) {
                 self.end_talk(instance, talk, UnknownCause::Closed);

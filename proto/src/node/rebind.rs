@@ -24,9 +24,9 @@ impl<F> Node<F> {
         let target = Target::Named(name);
         let mut waiting: Vec<(MessageId, InstanceId)> = Vec::new();
         for (holder, talk) in self.talks.iter() {
-            if *holder != instance {
+            if holder != instance {
                 let ids = talk.out.waiting_for(&target);
-                waiting.extend(ids.map(|id| (id, *holder)));
+                waiting.extend(ids.map(|id| (id, holder)));
             }
         }
         // Ids rise in the order of acceptance; the last of them is put back first.

@@ -196,7 +196,7 @@ impl<F> Node<F> {
             .talks
             .iter()
             .filter(|(_, talk)| talk.out.holds(id))
-            .map(|(instance, _)| *instance)
+            .map(|(instance, _)| instance)
             .collect();
         let mut any = false;
         for instance in holders {

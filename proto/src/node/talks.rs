@@ -1,80 +1,20 @@
 //! The conversations of a node: which there are, what has something to write, and their paths.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-
-use slab::Slab;
 
 use super::{Node, Timer};
 use crate::group::Presence;
 use crate::id::{InstanceId, LinkId};
+use crate::run_map::RunMap;
 use crate::talk::{Ends, Inbound, Outbound, Talk};
 
-/// The conversations, found by the instance at the other end. Messages come in runs for one of
-/// them, so the last one looked up is found again without a search.
-#[derive(Debug)]
-pub(super) struct Talks<F> {
-    slots: Slab<Talk<F>>,
-    by_instance: BTreeMap<InstanceId, usize>,
-    last: Option<(InstanceId, usize)>,
-}
-
-impl<F> Talks<F> {
-    pub(super) fn new() -> Self {
-        Self {
-            slots: Slab::new(),
-            by_instance: BTreeMap::new(),
-            last: None,
-        }
-    }
-
-    fn find(&self, instance: InstanceId) -> Option<usize> {
-        match self.last {
-            Some((last, at)) if last == instance => Some(at),
-            _ => self.by_instance.get(&instance).copied(),
-        }
-    }
-
-    pub(super) fn get(&self, instance: InstanceId) -> Option<&Talk<F>> {
-        self.slots.get(self.find(instance)?)
-    }
-
-    pub(super) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Talk<F>> {
-        let at = self.find(instance)?;
-        self.last = Some((instance, at));
-        self.slots.get_mut(at)
-    }
-
-    fn insert(&mut self, instance: InstanceId, talk: Talk<F>) {
-        let at = self.slots.insert(talk);
-        self.by_instance.insert(instance, at);
-        self.last = Some((instance, at));
-    }
-
-    pub(super) fn remove(&mut self, instance: InstanceId) -> Option<Talk<F>> {
-        let at = self.by_instance.remove(&instance)?;
-        self.last = None;
-        self.slots.try_remove(at)
-    }
-
-    pub(super) fn instances(&self) -> Vec<InstanceId> {
-        self.by_instance.keys().copied().collect()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Talk<F>)> {
-        let all = self.by_instance.iter();
-        all.filter_map(|(instance, at)| Some((instance, self.slots.get(*at)?)))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Talk<F>> {
-        self.slots.iter_mut().map(|(_, talk)| talk)
-    }
-}
+/// The conversations, by the instance at the other end.
+pub(super) type Talks<F> = RunMap<InstanceId, Talk<F>>;
 
 impl<F> Node<F> {
     /// The conversation with an instance, begun if there is none yet.
     pub(super) fn talk(&mut self, instance: InstanceId) -> &mut Talk<F> {
-        if self.talks.find(instance).is_none() {
+        if !self.talks.contains(instance) {
             let mut talk = self.new_talk(instance);
             if self.is_reachable(instance) {
                 talk.out.path_begins();
@@ -225,7 +165,7 @@ impl<F> Node<F> {
     /// Nobody can be reached: the uplink is lost.
     pub(super) fn all_paths_end(&mut self) {
         let own = self.me.instance;
-        for talk in self.talks.iter_mut() {
+        for talk in self.talks.values_mut() {
             if talk.ends.destination != own {
                 talk.out.path_ends();
                 talk.queued = false;
@@ -263,7 +203,7 @@ impl<F> Node<F> {
     pub(super) fn reclaim_unused(&mut self) {
         let floor = self.books.ledger.floor();
         let mut asked = Vec::new();
-        for talk in self.talks.iter_mut() {
+        for talk in self.talks.values_mut() {
             if talk.inb.reclaim(floor) {
                 asked.push(talk.ends.destination);
             }

@@ -86,7 +86,7 @@ impl<F> Outbound<F> {
 
     fn say_blocked(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
         while let Some(id) = self.blocked.pop() {
-            let Some(flow) = self.flows.get_mut(&id) else {
+            let Some(flow) = self.flows.get_mut(id) else {
                 continue;
             };
             let Next::Blocked(blocked) = flow.next(&self.first_contact) else {
@@ -116,7 +116,7 @@ impl<F> Outbound<F> {
     ) -> bool {
         let mut left = QUANTUM;
         loop {
-            let Some(flow) = self.flows.get(&id) else {
+            let Some(flow) = self.flows.get(id) else {
                 self.turn.pop_front();
                 return true;
             };
@@ -151,7 +151,7 @@ impl<F> Outbound<F> {
     /// The flow whose turn it is has nothing for this turn any more.
     fn leave_turn(&mut self, id: u32) {
         self.turn.pop_front();
-        if let Some(flow) = self.flows.get_mut(&id) {
+        if let Some(flow) = self.flows.get_mut(id) {
             flow.in_turn = false;
         }
     }
@@ -170,7 +170,7 @@ impl<F> Outbound<F> {
         first_contact: bool,
         tx: &mut Transmitter<F>,
     ) -> usize {
-        let Some(flow) = self.flows.get_mut(&id) else {
+        let Some(flow) = self.flows.get_mut(id) else {
             return 0;
         };
         let Some(mut draft) = flow.queue.pop_front() else {
@@ -190,7 +190,7 @@ impl<F> Outbound<F> {
         self.want_receipt(draft.kind(), draft.flags(), draft.id);
         self.commit(now, draft, tx);
         if ends_flow {
-            self.flows.remove(&id);
+            self.flows.remove(id);
         }
         size
     }
@@ -210,7 +210,7 @@ impl<F> Outbound<F> {
         tx: &mut Transmitter<F>,
         pool: &mut BufferPool,
     ) -> usize {
-        let Some(flow) = self.flows.get_mut(&id) else {
+        let Some(flow) = self.flows.get_mut(id) else {
             return 0;
         };
         let offset = flow.slicing.map_or(0, |slicing| slicing.offset);
@@ -246,7 +246,7 @@ impl<F> Outbound<F> {
         }
         self.commit(now, slice, tx);
         if ends_flow {
-            self.flows.remove(&id);
+            self.flows.remove(id);
         }
         size
     }

@@ -1,7 +1,5 @@
 //! The receiving half of a conversation: which frame is next, what is held, and what goes back.
 
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +9,7 @@ use super::recv_flow::{Assembly, RecvFlow};
 use super::rooms::{Ask, Rooms};
 use crate::config::FirstContact;
 use crate::id::InstanceId;
+use crate::run_map::RunMap;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
 use crate::wire::{BlockedBody, Header, MarkBody, SliceBody, flags};
@@ -73,7 +72,7 @@ pub(crate) struct Inbound<F> {
     source: InstanceId,
     /// The number that is accepted next.
     next: u64,
-    flows: BTreeMap<u32, RecvFlow<F>>,
+    flows: RunMap<u32, RecvFlow<F>>,
     /// How many of them the sender has opened: all but replies.
     chosen: usize,
     first_contact: FirstContact,
@@ -102,7 +101,7 @@ impl<F> Inbound<F> {
         Self {
             source,
             next: 1,
-            flows: BTreeMap::new(),
+            flows: RunMap::new(),
             chosen: 0,
             first_contact,
             window,
@@ -256,7 +255,7 @@ impl<F> Inbound<F> {
         if place.room > 0 {
             books.rooms.free(self.source, place.room);
         }
-        if let Some(flow) = self.flows.get_mut(&place.flow) {
+        if let Some(flow) = self.flows.get_mut(place.flow) {
             flow.take(place.index, &mut books.ledger);
             self.news |= flow.changed;
             self.renew(place.flow, books);
@@ -270,7 +269,7 @@ impl<F> Inbound<F> {
         body: &BlockedBody,
         books: &mut Books,
     ) -> Result<bool, Breach> {
-        if flow_id > MAX_FLOW && !self.flows.contains_key(&flow_id) {
+        if flow_id > MAX_FLOW && !self.flows.contains(flow_id) {
             return Ok(false);
         }
         let flow = self.flow(flow_id)?;
@@ -302,7 +301,7 @@ impl<F> Inbound<F> {
     /// Asks for the room of the next large message of a flow, if its wish is known.
     fn ask_room(&mut self, id: u32, books: &mut Books) -> Result<(), Breach> {
         let source = self.source;
-        let wish = self.flows.get_mut(&id).and_then(RecvFlow::next_wish);
+        let wish = self.flows.get_mut(id).and_then(RecvFlow::next_wish);
         let Some((number, size)) = wish else {
             return Ok(());
         };
@@ -320,7 +319,7 @@ impl<F> Inbound<F> {
 
     /// The node gives room for a large message of this conversation.
     pub(crate) fn grant_room(&mut self, ask: Ask, books: &mut Books) {
-        let flow = self.flows.get_mut(&ask.flow);
+        let flow = self.flows.get_mut(ask.flow);
         let Some(flow) = flow.filter(|flow| ask.number == flow.rooms_ended + 1) else {
             books.rooms.free(self.source, ask.size);
             return;
@@ -339,7 +338,7 @@ impl<F> Inbound<F> {
     }
 
     fn is_starving(&self, flow: u32) -> bool {
-        self.flows.get(&flow).is_some_and(RecvFlow::is_starving)
+        self.flows.get(flow).is_some_and(RecvFlow::is_starving)
     }
 
     /// Asks for credit back that its sender does not use, because somebody else runs short.
@@ -358,7 +357,7 @@ impl<F> Inbound<F> {
     /// The next flow whose unused credit is to be asked back, with its limit.
     pub(crate) fn next_reclaim(&mut self) -> Option<(u32, u64)> {
         let id = self.reclaims.pop()?;
-        self.flows.get(&id).map(|flow| (id, flow.limit()))
+        self.flows.get(id).map(|flow| (id, flow.limit()))
     }
 
     /// A request is on its way: its reply has this much credit.
@@ -368,7 +367,7 @@ impl<F> Inbound<F> {
 
     /// The last frame of a reply has come, or none will. Returns the reserve to give back.
     pub(crate) fn close_reply_flow(&mut self, id: u32, books: &mut Books) -> u64 {
-        let Some(mut flow) = self.flows.remove(&id) else {
+        let Some(mut flow) = self.flows.remove(id) else {
             return 0;
         };
         let (room, _) = flow.end_room();
@@ -422,12 +421,12 @@ impl<F> Inbound<F> {
         self.unmarked_handles = 0;
         self.unmarked_since = None;
         let mut credits = Vec::new();
-        for flow in self.flows.values_mut() {
+        self.flows.for_each_mut(|flow| {
             if answer.is_some() || flow.changed {
                 flow.changed = false;
                 credits.push(flow.credit());
             }
-        }
+        });
         let mark = MarkBody {
             received: self.next - 1,
             path: answer.unwrap_or(0),
@@ -461,29 +460,23 @@ impl<F> Inbound<F> {
     /// A flow that the sender uses. It chooses the number itself, except of a reply, which is open
     /// since its request was made.
     fn flow(&mut self, id: u32) -> Result<&mut RecvFlow<F>, Breach> {
-        let may_open = id <= MAX_FLOW && self.chosen < MOST_FLOWS;
-        match self.flows.entry(id) {
-            Entry::Occupied(flow) => Ok(flow.into_mut()),
-            Entry::Vacant(place) if may_open => {
-                self.chosen += 1;
-                Ok(place.insert(RecvFlow::new(id, self.window)))
+        if !self.flows.contains(id) {
+            if id > MAX_FLOW || self.chosen >= MOST_FLOWS {
+                return Err(Breach::Overrun);
             }
-            Entry::Vacant(_) => Err(Breach::Overrun),
+            self.chosen += 1;
+            self.flows.insert(id, RecvFlow::new(id, self.window));
         }
+        self.flows.get_mut(id).ok_or(Breach::Overrun)
     }
 
     fn renew(&mut self, id: u32, books: &mut Books) {
-        let pair: u64 = match self.flows.len() {
-            1 => 0,
-            _ => self
-                .flows
-                .values()
-                .filter(|flow| flow.id != id)
-                .map(RecvFlow::outstanding)
-                .sum(),
-        };
-        if let Some(flow) = self.flows.get_mut(&id) {
-            let pair = pair + flow.outstanding();
+        // Nearly always there is credit enough, and nothing to add up.
+        if !self.flows.get_mut(id).is_some_and(|flow| flow.is_low()) {
+            return;
+        }
+        let pair: u64 = self.flows.values().map(RecvFlow::outstanding).sum();
+        if let Some(flow) = self.flows.get_mut(id) {
             self.urgent |= flow.renew(pair, &mut books.ledger);
         }
     }

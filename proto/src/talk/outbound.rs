@@ -14,6 +14,7 @@ use super::send_flow::{Next, SendFlow};
 use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
 use crate::message::Target;
+use crate::run_map::RunMap;
 use crate::wire::{Header, Kind, MarkBody, VoidBody, flags};
 
 /// How far a path is.
@@ -50,7 +51,7 @@ pub(crate) struct Outbound<F> {
     pub(super) path_number: u32,
     /// Frames that need no credit of a flow: receipts, refusals, cancels, ends of large messages.
     pub(super) urgent: VecDeque<Draft<F>>,
-    pub(super) flows: BTreeMap<u32, SendFlow<F>>,
+    pub(super) flows: RunMap<u32, SendFlow<F>>,
     /// Flows that may commit something, in turn.
     pub(super) turn: VecDeque<u32>,
     /// Flows that have to say that they are blocked.
@@ -112,7 +113,7 @@ impl<F> Outbound<F> {
             path: Path::Down,
             path_number: 0,
             urgent: VecDeque::new(),
-            flows: BTreeMap::new(),
+            flows: RunMap::new(),
             turn: VecDeque::new(),
             blocked: Vec::new(),
             first_contact,
@@ -157,7 +158,7 @@ impl<F> Outbound<F> {
             let at = (self.next - self.base - 1) as usize;
             return self.log[at].attachments.is_some();
         }
-        let flow = self.turn.front().and_then(|id| self.flows.get(id));
+        let flow = self.turn.front().and_then(|id| self.flows.get(*id));
         let front = flow.and_then(|flow| flow.queue.front());
         self.urgent.is_empty() && front.is_some_and(|draft| draft.attachments.is_some())
     }
@@ -209,8 +210,7 @@ impl<F> Outbound<F> {
         let slice_above = self.slice_above;
         let flow = self
             .flows
-            .entry(id)
-            .or_insert_with(|| SendFlow::new(id, 0, slice_above));
+            .get_or_insert_with(id, || SendFlow::new(id, 0, slice_above));
         flow.queue.push_back(draft);
         if flow.queue.len() == 1 {
             self.consider(id);
@@ -228,7 +228,7 @@ impl<F> Outbound<F> {
 
     /// Ends the flow of a reply that will not come. Returns how many handles are dropped with it.
     pub(crate) fn close_reply_flow(&mut self, id: u32) -> u64 {
-        let Some(flow) = self.flows.remove(&id) else {
+        let Some(flow) = self.flows.remove(id) else {
             return 0;
         };
         self.turn.retain(|waiting| *waiting != id);
@@ -250,9 +250,9 @@ impl<F> Outbound<F> {
             _ => Path::Begins,
         };
         self.blocked.clear();
-        let ids: Vec<u32> = self.flows.keys().copied().collect();
+        let ids: Vec<u32> = self.flows.keys().collect();
         for id in ids {
-            if let Some(flow) = self.flows.get_mut(&id) {
+            if let Some(flow) = self.flows.get_mut(id) {
                 flow.forget_said();
             }
             self.consider(id);
@@ -276,7 +276,7 @@ impl<F> Outbound<F> {
         }
         self.release(mark.received, pool);
         for credit in &mark.credits {
-            if let Some(flow) = self.flows.get_mut(&credit.flow) {
+            if let Some(flow) = self.flows.get_mut(credit.flow) {
                 flow.on_credit(credit);
                 self.consider(credit.flow);
             }
@@ -293,7 +293,7 @@ impl<F> Outbound<F> {
     pub(crate) fn on_reclaim(&mut self, id: u32, limit: u64, pool: &mut BufferPool) {
         let given = self
             .flows
-            .get_mut(&id)
+            .get_mut(id)
             .and_then(|flow| flow.give_back(limit));
         if let Some(cost) = given {
             self.enqueue_void(id, cost, 0, pool);
@@ -325,7 +325,7 @@ impl<F> Outbound<F> {
     /// Takes back a message of which no byte was handed to a link.
     pub(crate) fn withdraw(&mut self, id: MessageId, pool: &mut BufferPool) -> Option<Draft<F>> {
         let (flow, at) = self.waiting(id)?;
-        let begun = at == 0 && self.flows.get(&flow)?.slicing.is_some();
+        let begun = at == 0 && self.flows.get(flow)?.slicing.is_some();
         if begun {
             return None;
         }
@@ -338,7 +338,7 @@ impl<F> Outbound<F> {
     fn waiting(&self, id: MessageId) -> Option<(u32, usize)> {
         self.flows.iter().find_map(|(flow, state)| {
             let at = state.queue.iter().position(|draft| draft.id == id)?;
-            Some((*flow, at))
+            Some((flow, at))
         })
     }
 
@@ -367,7 +367,7 @@ impl<F> Outbound<F> {
     }
 
     fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut BufferPool) -> GivenUp<F> {
-        let Some(flow) = self.flows.get_mut(&id) else {
+        let Some(flow) = self.flows.get_mut(id) else {
             return GivenUp::Unknown;
         };
         let begun = at == 0 && flow.slicing.is_some();
@@ -416,7 +416,7 @@ impl<F> Outbound<F> {
 
     /// Puts a flow in turn, or makes it say that it is blocked.
     pub(super) fn consider(&mut self, id: u32) {
-        let Some(flow) = self.flows.get_mut(&id) else {
+        let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
         match flow.next(&self.first_contact) {

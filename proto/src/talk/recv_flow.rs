@@ -211,6 +211,15 @@ impl<F> RecvFlow<F> {
         self.limit > limit
     }
 
+    /// Whether [`RecvFlow::renew`] may have something to give.
+    pub(crate) const fn is_low(&self) -> bool {
+        let unused = self.limit - self.received;
+        match self.purse {
+            Purse::None => true,
+            Purse::Budget | Purse::Reserve(_) => self.want > 0 || unused * 2 < self.window,
+        }
+    }
+
     /// Gives credit where the sender has used half of its window or asked. `true` if it must be
     /// told at once.
     pub(crate) fn renew(&mut self, pair: u64, ledger: &mut Ledger) -> bool {
