@@ -17,7 +17,7 @@ use crate::id::{InstanceId, NamespaceId};
 use crate::message::{Payload, Receipt};
 use crate::talk::Place;
 use crate::time::Instant;
-use crate::wire::{NamespaceDeclaration, Refusal};
+use crate::wire::{NamespaceDeclaration, RawNames, Refusal, WireError};
 
 /// The names that an application handles in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Names {
 pub(crate) struct Inbox<F> {
     namespaces: Vec<Namespace<F>>,
     by_name: BTreeMap<String, usize>,
-    /// The namespace looked up last: messages come in runs.
-    last: usize,
+    /// What the last message was for that is handled here: messages come in runs.
+    recent: Option<Recent>,
     /// Whether an unknown namespace is refused.
     ready: bool,
     departed: Departed,
@@ -48,14 +48,30 @@ pub(crate) struct Namespace<F> {
     opened: bool,
     ready: bool,
     names: Names,
-    /// The name that came last, as the application knows it.
-    recent: Option<(Arc<str>, bool)>,
     deliverable: VecDeque<Item<F>>,
     held: VecDeque<Item<F>>,
     /// Whether the application has been told that something is there.
     announced: bool,
     /// The deadline of requests made in this namespace, if it has one of its own.
     pub(crate) deadline: Option<Duration>,
+}
+
+/// The names of a message as they stand on the wire, and what they mean here.
+#[derive(Debug)]
+struct Recent {
+    names: Vec<u8>,
+    request: bool,
+    namespace: usize,
+    event: Arc<str>,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination {
+    /// `None` where the namespace is not known and will not be.
+    namespace: Option<usize>,
+    /// Whether the application handles it.
+    handled: bool,
 }
 
 /// One message held for the application.
@@ -125,7 +141,7 @@ impl<F> Inbox<F> {
         Self {
             namespaces: Vec::new(),
             by_name: BTreeMap::new(),
-            last: 0,
+            recent: None,
             ready: false,
             departed: Departed::default(),
         }
@@ -162,7 +178,6 @@ impl<F> Inbox<F> {
             opened: false,
             ready: false,
             names: Names::default(),
-            recent: None,
             deliverable: VecDeque::new(),
             held: VecDeque::new(),
             announced: false,
@@ -214,11 +229,11 @@ impl<F> Inbox<F> {
     /// Replaces the names that the application handles. What was held for a new one is delivered
     /// now, in order. `true` if the application has to be told that something is there.
     pub(crate) fn declare(&mut self, id: NamespaceId, names: Names) -> bool {
+        self.recent = None;
         let Some(namespace) = self.get_mut(id) else {
             return false;
         };
         namespace.names = names;
-        namespace.recent = None;
         let held = core::mem::take(&mut namespace.held);
         for item in held {
             match namespace.known(&item.event, item.kind).is_some() {
@@ -261,43 +276,70 @@ impl<F> Inbox<F> {
         refused
     }
 
-    fn find(&mut self, name: &str) -> Option<usize> {
-        let same = |namespace: &Namespace<F>| namespace.name == name;
-        if !self.namespaces.get(self.last).is_some_and(same) {
-            self.last = *self.by_name.get(name)?;
-        }
-        Some(self.last)
-    }
-
-    /// The name of an event as the application knows it, if it handles it.
-    pub(crate) fn known(
+    /// Where a message with these names goes, and its name as the application knows it.
+    #[inline]
+    pub(crate) fn find(
         &mut self,
-        namespace: &str,
-        event: &str,
+        names: RawNames<'_>,
         request: bool,
-    ) -> Option<Arc<str>> {
-        let at = self.find(namespace)?;
-        self.namespaces[at].known_name(event, request)
+    ) -> Result<(Destination, Arc<str>), WireError> {
+        match &self.recent {
+            Some(recent) if recent.request == request && recent.names == names.as_bytes() => {
+                let to = Destination {
+                    namespace: Some(recent.namespace),
+                    handled: true,
+                };
+                Ok((to, recent.event.clone()))
+            }
+            _ => self.search(names, request),
+        }
     }
 
-    /// Takes a message in, of which `known` says whether the application handles it. Returns the
-    /// namespace to announce, or the message with the reason for which it is refused.
+    #[cold]
+    fn search(
+        &mut self,
+        raw: RawNames<'_>,
+        request: bool,
+    ) -> Result<(Destination, Arc<str>), WireError> {
+        let (namespace, event) = raw.check()?;
+        let at = match self.by_name.get(namespace) {
+            Some(at) => Some(*at),
+            None if self.ready || self.namespaces.len() >= MOST_NAMES => None,
+            None => Some(self.at(namespace)),
+        };
+        let name = at.and_then(|at| self.namespaces[at].known_name(event, request));
+        if let (Some(namespace), Some(event)) = (at, &name) {
+            let mut names = self.recent.take().map_or_else(Vec::new, |old| old.names);
+            names.clear();
+            names.extend_from_slice(raw.as_bytes());
+            self.recent = Some(Recent {
+                names,
+                request,
+                namespace,
+                event: event.clone(),
+            });
+        }
+        let to = Destination {
+            namespace: at,
+            handled: name.is_some(),
+        };
+        Ok((to, name.unwrap_or_else(|| event.into())))
+    }
+
+    /// Takes a message in. Returns the namespace to announce, or the message
+    /// with the reason for which it is refused.
+    #[inline]
     pub(crate) fn arrive(
         &mut self,
-        namespace: &str,
-        known: bool,
+        to: Destination,
         item: Item<F>,
     ) -> Result<Option<NamespaceId>, (Item<F>, Refusal)> {
-        let at = match self.find(namespace) {
-            Some(at) => at,
-            None if self.ready || self.namespaces.len() >= MOST_NAMES => {
-                return Err((item, Refusal::NoNamespace));
-            }
-            None => self.at(namespace),
+        let Some(at) = to.namespace else {
+            return Err((item, Refusal::NoNamespace));
         };
         let refuses_unknown = self.ready;
         let namespace = &mut self.namespaces[at];
-        if known {
+        if to.handled {
             namespace.deliverable.push_back(item);
             return Ok(namespace.announce().then_some(NamespaceId(at as u32)));
         }
@@ -407,28 +449,21 @@ impl<F> Item<F> {
 }
 
 impl<F> Namespace<F> {
-    fn known(&mut self, event: &str, kind: ItemKind) -> Option<Arc<str>> {
+    fn known(&self, event: &str, kind: ItemKind) -> Option<Arc<str>> {
         self.known_name(event, matches!(kind, ItemKind::Request { .. }))
     }
 
-    fn known_name(&mut self, event: &str, request: bool) -> Option<Arc<str>> {
-        if let Some((name, kind)) = &self.recent
-            && *kind == request
-            && **name == *event
-        {
-            return Some(name.clone());
-        }
+    /// The name of an event as the application knows it, if it handles it.
+    fn known_name(&self, event: &str, request: bool) -> Option<Arc<str>> {
         let names = match request {
             true => &self.names.handlers,
             false => &self.names.listeners,
         };
-        let name = match names.get(event) {
-            Some(name) => name.clone(),
-            None if !request && self.names.all_events => event.into(),
-            None => return None,
-        };
-        self.recent = Some((name.clone(), request));
-        Some(name)
+        match names.get(event) {
+            Some(name) => Some(name.clone()),
+            None if !request && self.names.all_events => Some(event.into()),
+            None => None,
+        }
     }
 
     fn announce(&mut self) -> bool {

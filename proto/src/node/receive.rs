@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::Node;
 use crate::id::{InstanceId, LinkId, RequestId};
-use crate::inbox::{Item, ItemKind};
+use crate::inbox::{Destination, Item, ItemKind};
 use crate::link::rx::Received;
 use crate::message::{Failure, Fate, Outcome, Payload, Receipt};
 use crate::output::Event;
@@ -16,8 +16,8 @@ use crate::talk::outbound::MarkOfUnsent;
 use crate::talk::{Breach, Order, Place};
 use crate::wire::flow::MAX_FLOW;
 use crate::wire::{
-    AskBody, BlockedBody, CancelBody, CloseCode, EventBody, FailedBody, Frame, Header, Kind,
-    MarkBody, ReceiptBody, ReclaimBody, Refusal, RefusedBody, ReplyBody, RequestBody, SliceBody,
+    AskBody, BlockedBody, CancelBody, CloseCode, FailedBody, Frame, Header, Kind, MarkBody,
+    RawEvent, RawRequest, ReceiptBody, ReclaimBody, Refusal, RefusedBody, ReplyBody, SliceBody,
     VoidBody, WireError, flags,
 };
 
@@ -296,14 +296,14 @@ impl<F> Node<F> {
         let body = whole.body;
         match Kind(whole.kind) {
             Kind::EVENT => {
-                let Ok(event) = EventBody::decode(&body) else {
+                let Ok(event) = RawEvent::cut(&body) else {
                     return self.spoil(content);
                 };
                 let payload = body.slice(body.len() - event.payload.len()..);
                 self.event_arrived(content, &event, payload.into())
             }
             Kind::REQUEST => {
-                let Ok(request) = RequestBody::decode(&body) else {
+                let Ok(request) = RawRequest::cut(&body) else {
                     return self.spoil(content);
                 };
                 let payload = body.slice(body.len() - request.payload.len()..);
@@ -333,7 +333,7 @@ impl<F> Node<F> {
     }
 
     fn on_event(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
-        let Ok(event) = EventBody::decode(frame.body()) else {
+        let Ok(event) = RawEvent::cut(frame.body()) else {
             return self.spoil(content);
         };
         let payload = self.payload(frame, event.payload.len());
@@ -341,7 +341,7 @@ impl<F> Node<F> {
     }
 
     fn on_request(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
-        let Ok(request) = RequestBody::decode(frame.body()) else {
+        let Ok(request) = RawRequest::cut(frame.body()) else {
             return self.spoil(content);
         };
         let payload = self.payload(frame, request.payload.len());
@@ -360,7 +360,7 @@ impl<F> Node<F> {
     fn event_arrived(
         &mut self,
         content: Content<F>,
-        event: &EventBody<'_>,
+        event: &RawEvent<'_>,
         payload: Payload,
     ) -> Result<(), Fault> {
         let receipt = match content.flags {
@@ -368,18 +368,23 @@ impl<F> Node<F> {
             bits if bits & flags::WANT_DELIVERED != 0 => Receipt::Delivered,
             _ => Receipt::None,
         };
-        let (name, known) = self.event_name(event.namespace, event.event, false);
+        let Ok((to, name)) = self.inbox.find(event.names, false) else {
+            return self.spoil(content);
+        };
         let item = content.item(name, event.codec, payload, ItemKind::Event(receipt));
-        self.arrive(event.namespace, known, item);
+        self.arrive(to, item);
         Ok(())
     }
 
     fn request_arrived(
         &mut self,
         content: Content<F>,
-        request: &RequestBody<'_>,
+        request: &RawRequest<'_>,
         payload: Payload,
     ) -> Result<(), Fault> {
+        let Ok((to, name)) = self.inbox.find(request.names, true) else {
+            return self.spoil(content);
+        };
         let flow = crate::wire::flow::reply_flow(request.request);
         let credit = u64::from(request.reply_credit);
         self.talk(content.from);
@@ -390,26 +395,18 @@ impl<F> Node<F> {
                 .now
                 .checked_add(Duration::from_millis(u64::from(millis))),
         };
-        let (name, known) = self.event_name(request.namespace, request.event, true);
         let kind = ItemKind::Request {
             request: request.request,
             deadline,
             reply_credit: request.reply_credit,
         };
         let item = content.item(name, request.codec, payload, kind);
-        self.arrive(request.namespace, known, item);
+        self.arrive(to, item);
         Ok(())
     }
 
-    fn event_name(&mut self, namespace: &str, event: &str, request: bool) -> (Arc<str>, bool) {
-        match self.inbox.known(namespace, event, request) {
-            Some(name) => (name, true),
-            None => (event.into(), false),
-        }
-    }
-
-    fn arrive(&mut self, namespace: &str, known: bool, item: Item<F>) {
-        match self.inbox.arrive(namespace, known, item) {
+    fn arrive(&mut self, to: Destination, item: Item<F>) {
+        match self.inbox.arrive(to, item) {
             Ok(Some(id)) => self.emit(Event::Incoming(id)),
             Ok(None) => {}
             Err((item, reason)) => self.refuse_items([(item, reason)]),

@@ -42,10 +42,20 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (field, rest) = self.0.split_at_checked(len).ok_or(WireError::Truncated)?;
         self.0 = rest;
         Ok(field)
+    }
+
+    /// A namespace and a name, not looked at but for their lengths.
+    #[inline]
+    pub(super) fn raw_names(&mut self) -> Result<&'a [u8], WireError> {
+        let all = self.0;
+        let namespace = usize::from(*all.first().ok_or(WireError::Truncated)?);
+        let event = usize::from(*all.get(1 + namespace).ok_or(WireError::Truncated)?);
+        self.take(2 + namespace + event)
     }
 
     /// A namespace: a short string that may be empty.

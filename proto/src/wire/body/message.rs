@@ -5,6 +5,74 @@ use alloc::vec::Vec;
 use crate::wire::WireError;
 use crate::wire::fields::{Fields, put_name};
 
+/// The namespace and the name of a message as they stand in its body, not looked at yet: who has
+/// just seen the same bytes need not check them again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawNames<'a>(&'a [u8]);
+
+impl<'a> RawNames<'a> {
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn check(self) -> Result<(&'a str, &'a str), WireError> {
+        let mut fields = Fields::new(self.0);
+        Ok((fields.namespace()?, fields.name()?))
+    }
+}
+
+/// An [`EventBody`] of which only the lengths are checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawEvent<'a> {
+    pub(crate) names: RawNames<'a>,
+    pub(crate) codec: u8,
+    pub(crate) remaining: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A [`RequestBody`] of which only the lengths are checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawRequest<'a> {
+    pub(crate) request: u64,
+    pub(crate) remaining: u32,
+    pub(crate) reply_credit: u32,
+    pub(crate) names: RawNames<'a>,
+    pub(crate) codec: u8,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> RawEvent<'a> {
+    #[inline]
+    pub(crate) fn cut(bytes: &'a [u8]) -> Result<Self, WireError> {
+        Self::read(Fields::new(bytes))
+    }
+
+    #[inline]
+    fn read(mut fields: Fields<'a>) -> Result<Self, WireError> {
+        Ok(Self {
+            names: RawNames(fields.raw_names()?),
+            codec: fields.u8()?,
+            remaining: fields.u32()?,
+            payload: fields.rest(),
+        })
+    }
+}
+
+impl<'a> RawRequest<'a> {
+    #[inline]
+    pub(crate) fn cut(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::new(bytes);
+        Ok(Self {
+            request: fields.u64()?,
+            remaining: fields.u32()?,
+            reply_credit: fields.u32()?,
+            names: RawNames(fields.raw_names()?),
+            codec: fields.u8()?,
+            payload: fields.rest(),
+        })
+    }
+}
+
 /// Body of `EVENT` and, after its own fields, of `ROOM_EVENT`.
 ///
 /// `namespace: short string, event: short string, codec: u8, remaining: u32 ms (0 = no limit),
@@ -53,13 +121,15 @@ impl<'a> EventBody<'a> {
     }
 
     /// Reads the event that ends a body.
-    pub(super) fn read(mut fields: Fields<'a>) -> Result<Self, WireError> {
+    pub(super) fn read(fields: Fields<'a>) -> Result<Self, WireError> {
+        let raw = RawEvent::read(fields)?;
+        let (namespace, event) = raw.names.check()?;
         Ok(Self {
-            namespace: fields.namespace()?,
-            event: fields.name()?,
-            codec: fields.u8()?,
-            remaining: fields.u32()?,
-            payload: fields.rest(),
+            namespace,
+            event,
+            codec: raw.codec,
+            remaining: raw.remaining,
+            payload: raw.payload,
         })
     }
 }
@@ -113,15 +183,16 @@ impl<'a> RequestBody<'a> {
     ///
     /// If it ends too early or a name is not valid.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut fields = Fields::new(bytes);
+        let raw = RawRequest::cut(bytes)?;
+        let (namespace, event) = raw.names.check()?;
         Ok(Self {
-            request: fields.u64()?,
-            remaining: fields.u32()?,
-            reply_credit: fields.u32()?,
-            namespace: fields.namespace()?,
-            event: fields.name()?,
-            codec: fields.u8()?,
-            payload: fields.rest(),
+            request: raw.request,
+            remaining: raw.remaining,
+            reply_credit: raw.reply_credit,
+            namespace,
+            event,
+            codec: raw.codec,
+            payload: raw.payload,
         })
     }
 }

@@ -14,6 +14,7 @@ mod stream;
 
 pub use credit::{BlockedBody, Credit, MarkBody, ReclaimBody};
 pub use message::{EventBody, ReplyBody, RequestBody};
+pub(crate) use message::{RawEvent, RawNames, RawRequest};
 pub use outcome::{CancelBody, FailedBody, ReceiptBody, RefusedBody};
 pub use path::{AskBody, SwitchBody};
 pub use room::{GapBody, GapRoom, RoomEventBody};
