@@ -133,6 +133,8 @@ pub struct Node<F> {
     requests: Requests,
     outbox: Outbox<F>,
     timers: Timers<Timer>,
+    /// The conversation that a frame of the present input was for, still to be seen to.
+    touched: Option<InstanceId>,
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
@@ -181,6 +183,7 @@ impl<F> Node<F> {
             requests: Requests::new(),
             outbox: Outbox::new(),
             timers: Timers::new(),
+            touched: None,
             outputs: VecDeque::new(),
             announced: None,
             draining: false,

@@ -275,9 +275,11 @@ impl<F> Node<F> {
             match rx.next() {
                 Ok(Some(received)) => {
                     self.stats.frames += 1;
+                    let of_link = received.frame.header.kind.is_link_local();
                     self.on_frame(id, received);
                     open = self.is_listening(id);
-                    if let Some(limit) = self.frame_limit(id) {
+                    // Only what the link itself says opens it and attaches instances.
+                    if of_link && let Some(limit) = self.frame_limit(id) {
                         rx.set_limit(limit);
                         rx.set_attachment_limit(self.config.attachments);
                     }
@@ -289,6 +291,7 @@ impl<F> Node<F> {
                 }
             }
         }
+        self.touch_now();
         let half = rx.half_read();
         match self.links.get_mut(id).filter(|_| open) {
             Some(link) => {

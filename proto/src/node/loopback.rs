@@ -41,6 +41,7 @@ impl<F> Node<F> {
             self.stats.frames += 1;
             self.on_talk_frame(received);
         }
+        self.touch_now();
         self.touch(own);
         true
     }

@@ -98,7 +98,7 @@ impl<F> Node<F> {
 
     /// A frame of a conversation with this node.
     pub(super) fn on_talk_frame(&mut self, received: Received<'_, F>) {
-        let header = received.frame.header;
+        let header = &received.frame.header;
         let source = header.source;
         let carried = received.attachments.len() as u64;
         if self.roster.is_gone(source) {
@@ -121,7 +121,7 @@ impl<F> Node<F> {
         if let Err(Fault { code, rule }) = result {
             self.breach(source, code, rule);
         }
-        self.touch(source);
+        self.touch_later(source);
     }
 
     fn on_unsequenced(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -187,10 +187,14 @@ impl<F> Node<F> {
             attachments,
             lost,
         } = received;
-        let header = frame.header;
-        let now = self.now;
+        let header = &frame.header;
         let len = frame.whole().len();
-        let order = self.talk(header.source).inb.order(now, &header, len);
+        let Self { talks, books, .. } = self;
+        let Some(talk) = talks.get_mut(header.source) else {
+            self.stats.attachments_dropped += attachments.len() as u64;
+            return Ok(());
+        };
+        let order = talk.inb.order(self.now, header, len);
         if order != Order::Next {
             match order {
                 Order::Old => self.stats.duplicates += 1,
@@ -200,55 +204,37 @@ impl<F> Node<F> {
             return Ok(());
         }
         match header.kind {
-            Kind::EVENT | Kind::REQUEST => {
-                let content = self.admit(&header, len, attachments, lost)?;
-                match header.kind {
-                    Kind::EVENT => self.on_event(content, &frame),
-                    _ => self.on_request(content, &frame),
-                }
-            }
-            Kind::REPLY | Kind::FAILED => {
-                let content = self.admit(&header, len, attachments, lost)?;
-                let payload = frame.share_body_from(0);
-                self.on_answer(header.kind, header.flow, content, payload)
-            }
-            Kind::SLICE => self.on_slice(&frame, len, attachments, lost),
-            Kind::VOID => {
+            Kind::EVENT | Kind::REQUEST | Kind::REPLY | Kind::FAILED => {}
+            Kind::SLICE => return self.on_slice(&frame, len, attachments, lost),
+            kind => {
                 self.stats.attachments_dropped += attachments.len() as u64;
-                self.on_void(&header, frame.body())
-            }
-            _ => {
-                self.stats.attachments_dropped += attachments.len() as u64;
-                self.on_verdict(&header, frame.body())
+                return match kind {
+                    Kind::VOID => self.on_void(header, frame.body()),
+                    _ => self.on_verdict(header, frame.body()),
+                };
             }
         }
-    }
-
-    fn admit(
-        &mut self,
-        header: &Header,
-        len: usize,
-        attachments: Vec<F>,
-        lost: bool,
-    ) -> Result<Content<F>, Fault> {
-        let count = attachments.len() as u64;
-        let Self { talks, books, .. } = self;
-        let Some(talk) = talks.get_mut(header.source) else {
-            self.stats.attachments_dropped += count;
-            return Err(Fault::new("no conversation"));
-        };
-        match talk.inb.admit(header, len, books) {
-            Ok(place) => Ok(Content {
-                from: header.source,
-                sequence: header.sequence,
-                flags: header.flags,
-                place,
-                attachments,
-                lost,
-            }),
+        let place = match talk.inb.admit(header, len, books) {
+            Ok(place) => place,
             Err(breach) => {
-                self.stats.attachments_dropped += count;
-                Err(breach.into())
+                self.stats.attachments_dropped += attachments.len() as u64;
+                return Err(breach.into());
+            }
+        };
+        let content = Content {
+            from: header.source,
+            sequence: header.sequence,
+            flags: header.flags,
+            place,
+            attachments,
+            lost,
+        };
+        match header.kind {
+            Kind::EVENT => self.on_event(content, &frame),
+            Kind::REQUEST => self.on_request(content, &frame),
+            _ => {
+                let payload = frame.share_body_from(0);
+                self.on_answer(header.kind, header.flow, content, payload)
             }
         }
     }

@@ -80,6 +80,23 @@ impl<F> Node<F> {
         }
     }
 
+    /// As [`Node::touch`], at the end of this input or when another conversation has its turn: what
+    /// a read brings comes in runs.
+    #[inline]
+    pub(super) fn touch_later(&mut self, instance: InstanceId) {
+        if self.touched != Some(instance) {
+            self.touch_now();
+            self.touched = Some(instance);
+        }
+    }
+
+    /// Does what [`Node::touch_later`] has put off.
+    pub(super) fn touch_now(&mut self) {
+        if let Some(instance) = self.touched.take() {
+            self.touch(instance);
+        }
+    }
+
     /// Sees to it that a conversation which has something to write gets its turn.
     pub(super) fn touch(&mut self, instance: InstanceId) {
         let Some(talk) = self.talks.get_mut(instance) else {
