@@ -74,10 +74,15 @@ pub struct Config {
     pub detach_grace: Duration,
     /// How long a name stays bound to its id after its holder's death. Default 10 min.
     pub name_memory: Duration,
-    /// How long a hub waits for the members of an earlier one before it says that its roster is
-    /// complete. Default 2 s where it listens; a parent whose only members are its own children
-    /// sets zero.
+    /// How long a new hub waits to hear of members of an earlier one before it says that its roster
+    /// is complete: until then a request that nobody handles waits. Default 2 s; a parent whose only
+    /// members are its own children sets zero. Nobody's life depends on it.
     pub complete_grace: Duration,
+    /// How long a member of an earlier hub may take to come to a new one after another member has
+    /// named it, before it is gone for all. Default 8 s. It must be above the longest delay of
+    /// [`reconnect`](Self::reconnect), jitter included, by a second: a member that lives dials at
+    /// least that often. Where members reconnect more slowly, it is the hub's that must be longer.
+    pub return_grace: Duration,
     /// How long a peer may take for its first frame. Default 2 s: it is sent at once.
     pub hello_deadline: Duration,
     /// How long a begun frame may take on a network link for each 4 KiB of it, however it trickles.
@@ -119,6 +124,7 @@ impl Default for Config {
             detach_grace: Duration::from_secs(5),
             name_memory: Duration::from_secs(600),
             complete_grace: Duration::from_secs(2),
+            return_grace: Duration::from_secs(8),
             hello_deadline: Duration::from_secs(2),
             frame_deadline: Duration::from_secs(5),
             lease: Duration::from_secs(10),
@@ -128,6 +134,9 @@ impl Default for Config {
         }
     }
 }
+
+/// What an attachment may take once the hub was dialled.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A value of [`Config`] that cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +153,7 @@ pub struct ConfigError {
 impl Config {
     /// Checks what would make the protocol stand still.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(&'static str, u64, bool, &'static str); 9] = [
+        let rules: [(&'static str, u64, bool, &'static str); 10] = [
             (
                 "receive_budget",
                 self.receive_budget,
@@ -198,6 +207,14 @@ impl Config {
                 self.deadline.as_millis() as u64,
                 !self.deadline.is_zero(),
                 "more than zero",
+            ),
+            (
+                "return_grace",
+                self.return_grace.as_millis() as u64,
+                self.role == Role::Member
+                    || self.return_grace >= self.reconnect.longest().saturating_add(MARGIN),
+                "at least a second above the longest delay of reconnect (max and its jitter), \
+                 within which every member that lives comes",
             ),
         ];
         for (field, value, holds, rule) in rules {
@@ -323,6 +340,12 @@ impl Reconnect {
             }
         }
         Ok(())
+    }
+
+    /// The longest delay between two attempts.
+    fn longest(&self) -> Duration {
+        let spread = self.max.saturating_mul(self.jitter) / 100;
+        self.max.saturating_add(spread)
     }
 
     /// The delay before the attempt with this number, counted from 0; `dice` is random.

@@ -64,6 +64,10 @@ impl core::fmt::Debug for Seeds {
     }
 }
 
+/// How many deadlines pass in one turn at most. After a pause many are due at once, and between two
+/// turns the driver reads: an answer that lies in a socket already is seen before its deadline.
+const EXPIRIES: usize = 1024;
+
 /// Who this node is.
 #[derive(Debug)]
 struct Me {
@@ -138,6 +142,10 @@ pub struct Node<F> {
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
+    /// By how much the driver was late since timers were last fired, if that was a jump.
+    late: Duration,
+    /// No wake is before this: timers that one turn left over are for a later turn.
+    rest_at: Option<Instant>,
     draining: bool,
     /// Whether nothing more is accepted, because a drain has begun.
     winding_down: bool,
@@ -186,6 +194,8 @@ impl<F> Node<F> {
             touched: None,
             outputs: VecDeque::new(),
             announced: None,
+            late: Duration::ZERO,
+            rest_at: None,
             draining: false,
             winding_down: false,
             closed: false,
@@ -198,23 +208,29 @@ impl<F> Node<F> {
         Ok(node)
     }
 
-    /// Fires what is due. Call it at the wake that [`Output::Idle`] named, after every ready link
-    /// was read; calling it early does no harm.
+    /// Fires what is due, at most 1,024 deadlines in one call: the next wake is then at once. Call it
+    /// at the wake that [`Output::Idle`] named, after every ready link was read; calling it early does
+    /// no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.notice_jump();
-        while let Some(timer) = self.timers.expired(self.now) {
+        let mut left = EXPIRIES;
+        while left > 0
+            && let Some(timer) = self.timers.expired(self.now)
+        {
+            left -= 1;
             match timer {
                 Timer::Link(link) => self.link_timeout(link),
                 Timer::Backoff(link) => self.end_backoff(link),
                 Timer::Mark(instance) => self.mark_due(instance),
                 Timer::Dial => self.dial_due(),
-                Timer::Identity => self.identity_due(),
+                Timer::Identity => left -= self.identity_due(left),
                 Timer::Message(id) => self.message_due(id),
                 Timer::Ready => self.all_ready_due(),
                 Timer::Drain => self.drain_due(),
             }
         }
+        self.rest_at = (left == 0).then(|| self.now + Duration::from_nanos(1));
     }
 
     /// What must happen next.
@@ -243,8 +259,10 @@ impl<F> Node<F> {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
+        self.see_lateness();
+        let rest_at = self.rest_at;
         let wake = self.timers.earliest().map(|(at, timer)| Wake {
-            at,
+            at: rest_at.map_or(at, |rest| at.max(rest)),
             reason: timer.reason(),
         });
         self.announced = wake.map(|wake| wake.at);

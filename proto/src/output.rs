@@ -46,7 +46,8 @@ pub struct Wake {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<F> {
-    /// This node has an identity: it is attached to a hub.
+    /// This node has an identity: it is attached to a hub. Said again, while it is attached, when it
+    /// is given another: the former turned out to have been another process's under an earlier hub.
     Connected {
         /// Its id.
         id: PeerId,
@@ -80,6 +81,17 @@ pub enum Event<F> {
         id: PeerId,
         /// Its generation.
         generation: Generation,
+    },
+    /// A peer goes by another id or generation from now on: what it went by turned out to have been
+    /// another process's under an earlier hub. It is the same process, and nothing that was sent to
+    /// it or received from it is affected.
+    PeerChanged {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+        /// What it went by until now: the identity of its last event.
+        was: (PeerId, Generation),
     },
     /// A peer's link is lost; it may come back.
     PeerDetached {

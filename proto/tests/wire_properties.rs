@@ -86,31 +86,51 @@ fn hello() -> impl Strategy<Value = Hello> {
 }
 
 fn attach() -> impl Strategy<Value = Attach> {
-    let gone = (vec(identity(), 0..5), vec(instance(), 0..5));
-    let sizes = any::<(u64, u64, u64)>();
-    let bits = any::<(bool, bool)>();
+    let sizes = any::<(u64, u64, u64, u64)>();
+    let bits = any::<(bool, bool, bool)>();
     (
         instance(),
         peer_name(),
         option::of(identity()),
         sizes,
         bits,
-        gone,
+        known(),
     )
-        .prop_map(
-            |(instance, name, identity, sizes, bits, (gone, gone_instances))| Attach {
+        .prop_map(|(instance, name, identity, sizes, bits, known)| Attach {
+            instance,
+            counter: sizes.0,
+            name,
+            identity,
+            handover: bits.0,
+            budget: sizes.1,
+            reserve: sizes.3,
+            message_cap: sizes.2,
+            attachments: u8::from(bits.1) * 16,
+            known,
+            more: bits.2,
+        })
+}
+
+fn known() -> impl Strategy<Value = Known> {
+    let peer =
+        (identity(), instance(), peer_name()).prop_map(|((id, generation), instance, name)| {
+            KnownPeer {
+                id,
+                generation,
                 instance,
-                counter: sizes.0,
                 name,
-                identity,
-                handover: bits.0,
-                budget: sizes.1,
-                message_cap: sizes.2,
-                attachments: u8::from(bits.1) * 16,
-                gone,
-                gone_instances,
-            },
-        )
+            }
+        });
+    let lists = (
+        vec(peer, 0..5),
+        vec(identity(), 0..5),
+        vec(instance(), 0..40),
+    );
+    lists.prop_map(|(living, gone, gone_instances)| Known {
+        living,
+        gone,
+        gone_instances,
+    })
 }
 
 fn roster() -> impl Strategy<Value = RosterUpdate> {
@@ -211,8 +231,14 @@ fn other_control() -> impl Strategy<Value = (Kind, Body<'static>)> {
                 slice,
             })
         )),
-        vec(instance(), 0..40)
-            .prop_map(|instances| (Kind::GONE, Body::Gone(GoneDeclaration { instances }))),
+        (instance(), any::<bool>(), known()).prop_map(|(instance, more, known)| (
+            Kind::KNOWN,
+            Body::Known(KnownMore {
+                instance,
+                more,
+                known
+            })
+        )),
         any::<u64>().prop_map(|nonce| (Kind::PING, Body::Ping(Ping { nonce }))),
         any::<(u16, String)>()
             .prop_map(|(code, text)| (Kind::CLOSE, Body::Close(Close { code, text }))),

@@ -2,6 +2,7 @@
 
 pub(crate) mod declarations;
 pub(crate) mod fences;
+pub(crate) mod known;
 mod roster;
 
 pub(crate) use roster::RosterChange;

@@ -93,7 +93,14 @@ pub(crate) enum RosterChange {
     Detached { instance: InstanceId },
     /// All that the peer has declared is known, for the first time. Once for each instance.
     Up { instance: InstanceId },
-    /// Something else of the peer is different: id, name, generation, declarations, limits.
+    /// The peer goes by another id or generation than the one that it `was`.
+    Identified {
+        instance: InstanceId,
+        was: (PeerId, Generation),
+        /// Whether it has been up for this node.
+        announced: bool,
+    },
+    /// Something else of the peer is different: name, declarations, limits.
     Changed { instance: InstanceId },
     /// The instance is gone, for good. `known` if it was in the roster; else only what was received
     /// from it has to end.
@@ -295,12 +302,15 @@ impl Roster {
         }
     }
 
-    /// The one place where an instance dies for this node.
+    /// The one place where an instance dies for this node. It dies under the identity by which it is
+    /// known here: it may have been given another in the meantime.
     fn end(&mut self, gone: RosterGone) -> Option<RosterChange> {
         let who = (gone.id, gone.generation);
         let new = self.fences.insert(gone.instance, Some(who));
-        let known = self.unlink(gone.instance).is_some();
-        (new || known).then_some(RosterChange::Gone { peer: gone, known })
+        let before = self.unlink(gone.instance);
+        let known = before.is_some();
+        let peer = before.map_or(gone, |peer| peer.gone());
+        (new || known).then_some(RosterChange::Gone { peer, known })
     }
 
     fn put(&mut self, update: &RosterPeer, changes: &mut Vec<RosterChange>) {
@@ -313,7 +323,15 @@ impl Roster {
         let is_new = before.is_none();
         let mut peer = before.unwrap_or_else(|| Peer::new(update));
         peer.named_in = self.snapshot;
+        let was = (peer.id, peer.generation);
         let changed = peer.take(update) && !is_new;
+        if was != (peer.id, peer.generation) {
+            changes.push(RosterChange::Identified {
+                instance,
+                was,
+                announced: peer.announced,
+            });
+        }
         let presence = Presence::of(update);
         let anew = update.attached && peer.attachment < update.attachment;
         let moved = mem::replace(&mut peer.presence, presence) != presence || anew;

@@ -5,6 +5,7 @@
 //! outlives its holder by [`IdentityConfig::name_binding`]. Living means attached or detached: only
 //! a death frees what an instance has. Gone is final.
 
+mod known;
 mod outcome;
 #[cfg(test)]
 mod property;
@@ -18,6 +19,7 @@ use crate::group::fences::{Fences, REMEMBERED};
 use crate::id::{Generation, InstanceId, PeerId, PeerName};
 use crate::time::Instant;
 use crate::wire::{Attach, RosterGone};
+use known::{Awaited, is_given, is_honest};
 
 pub(crate) use self::outcome::{Assignment, GoneCause, IdentityEffect, Loss, Refusal};
 
@@ -37,9 +39,12 @@ pub(crate) struct IdentityConfig {
     /// How many names of the dead stay bound; 4,096. Above it the one nearest to its end is freed,
     /// so that processes with ever new names do not use up the ids.
     pub(crate) bindings: usize,
-    /// How long a new hub waits for members of an earlier one before it says that the roster is
-    /// complete; 2 s. Zero where there can be none: a parent with the links of its own children.
+    /// How long a new hub waits to hear of members of an earlier one before it says that the roster
+    /// is complete; 2 s. Zero where there can be none: a parent with the links of its own children.
     pub(crate) completion_grace: Duration,
+    /// How long a member of an earlier hub may take to come after another has named it; 8 s, as
+    /// members dial at least every 6.25 s.
+    pub(crate) return_grace: Duration,
     /// How many instances may be attached or detached at once, the hub included; 4,096.
     pub(crate) peers: usize,
 }
@@ -50,6 +55,7 @@ impl Default for IdentityConfig {
             name_binding: Duration::from_secs(600),
             bindings: 4096,
             completion_grace: Duration::from_secs(2),
+            return_grace: Duration::from_secs(8),
             peers: 4096,
         }
     }
@@ -60,12 +66,42 @@ impl Default for IdentityConfig {
 struct Slot {
     /// The highest generation ever given or heard of.
     top: Generation,
+    /// Who goes or went by it, where only one is known to.
+    top_is: Option<InstanceId>,
     /// The instance that has it, while it lives.
     holder: Option<InstanceId>,
     /// The name that is bound to it.
     name: Option<PeerName>,
     /// When the name is freed, once its holder is gone.
     bound_until: Option<Instant>,
+}
+
+impl Slot {
+    /// The generation was given, to `by` if that is known.
+    fn spend(&mut self, generation: Generation, by: Option<InstanceId>) {
+        if generation > self.top {
+            self.top = generation;
+            self.top_is = by;
+        } else if generation == self.top && self.top_is != by {
+            self.top_is = None;
+        }
+    }
+
+    /// Whether the instance may go by the generation that it says an earlier hub gave it.
+    fn may_keep(&self, generation: Generation, instance: InstanceId) -> bool {
+        let its_own = generation == self.top && self.top_is == Some(instance);
+        self.holder.is_none() && (generation > self.top || its_own)
+    }
+
+    /// Whether nobody has the id, nor the name that is bound to it.
+    fn is_free(&self) -> bool {
+        self.holder.is_none() && self.name.is_none()
+    }
+
+    /// The generation above all that were ever known; `None` after four thousand million restarts.
+    fn next_generation(&self) -> Option<Generation> {
+        self.top.0.checked_add(1).map(Generation)
+    }
 }
 
 /// An instance that lives.
@@ -76,6 +112,8 @@ struct Holder {
     counter: u64,
     local: bool,
     handover: bool,
+    /// Whether it has been attached to an earlier hub, as it says.
+    elder: bool,
     /// Detached, and gone at this time; `None` while attached.
     detached_until: Option<Instant>,
 }
@@ -93,7 +131,10 @@ pub(crate) struct IdentityTable {
     graces: BTreeSet<(Instant, InstanceId)>,
     /// Ids whose name outlives its holder, by the end of that.
     bindings: BTreeSet<(Instant, PeerId)>,
-    /// When the roster is complete; `None` from then on.
+    awaited: Awaited,
+    /// Members that have not said yet all that they know.
+    speaking: BTreeSet<InstanceId>,
+    /// When a hub that has heard of nobody thinks that there is nobody; `None` from then on.
     complete_at: Option<Instant>,
     effects: VecDeque<IdentityEffect>,
 }
@@ -116,6 +157,8 @@ impl IdentityTable {
             fences: Fences::new(REMEMBERED),
             graces: BTreeSet::new(),
             bindings: BTreeSet::new(),
+            awaited: Awaited::default(),
+            speaking: BTreeSet::new(),
             complete_at: waits.then(|| now + config.completion_grace),
             effects: VecDeque::new(),
         };
@@ -125,6 +168,7 @@ impl IdentityTable {
             counter: 0,
             local: true,
             handover: false,
+            elder: false,
             detached_until: None,
         };
         table.hold(hub, name, holder);
@@ -144,8 +188,18 @@ impl IdentityTable {
         local: bool,
     ) -> Result<Assignment, Refusal> {
         self.admit(now, attach)?;
-        self.declare_gone(now, attach.instance, &attach.gone_instances);
-        self.learn_gone(attach);
+        let elder = self.is_elder(attach);
+        if let Some((claimed, generation)) = attach.identity {
+            // What a living process has answered to never names another.
+            let slot = self.ids.entry(claimed).or_default();
+            slot.spend(generation, Some(attach.instance));
+        }
+        if elder {
+            self.learn(now, &attach.known);
+        }
+        if let Some((claimed, _)) = attach.identity {
+            self.lift(claimed);
+        }
         let replaced = self.contest_name(attach)?;
         let resumed = self
             .living
@@ -161,24 +215,21 @@ impl IdentityTable {
         let (id, generation) = resumed
             .or_else(|| self.choose(attach))
             .ok_or(Refusal::TooManyPeers)?;
+        self.awaited.remove(attach.instance);
+        match attach.more && elder {
+            true => self.speaking.insert(attach.instance),
+            false => self.speaking.remove(&attach.instance),
+        };
         let holder = Holder {
             id,
             generation,
             counter: attach.counter,
             local,
             handover: attach.handover,
+            elder,
             detached_until: None,
         };
         self.hold(attach.instance, attach.name.clone(), holder);
-        if let Some((claimed, generation)) = attach.identity {
-            // What a living process has answered to never names another.
-            let slot = self.ids.entry(claimed).or_default();
-            slot.top = slot.top.max(generation);
-            let holder = slot.holder.filter(|holder| *holder != attach.instance);
-            if holder.and_then(|holder| self.identity(holder)) == Some((claimed, generation)) {
-                self.raise_above(claimed, generation);
-            }
-        }
         Ok(Assignment {
             id,
             generation,
@@ -200,6 +251,7 @@ impl IdentityTable {
             self.end(now, instance, GoneCause::Ended);
             return Loss::Gone;
         }
+        self.speaking.remove(&instance);
         // A link that is reported lost twice does not prolong the grace.
         let until = *holder.detached_until.get_or_insert(now + grace);
         self.graces.insert((until, instance));
@@ -211,39 +263,50 @@ impl IdentityTable {
         self.end(now, instance, GoneCause::Ended)
     }
 
-    /// The attached instance `by` holds these for gone: they are, for all.
-    ///
-    /// Who holds the hub itself for gone has closed all it had with it, and the hub cannot end for
-    /// that: it is `by` that is gone, and comes back as a new instance.
-    pub(crate) fn declare_gone(&mut self, now: Instant, by: InstanceId, instances: &[InstanceId]) {
-        if instances.contains(&self.hub) {
-            self.end(now, by, GoneCause::Declared);
-            return;
+    /// Ends graces and name bindings whose time is over, at most so many, and says how many. What is
+    /// left is due at once, after others were heard.
+    pub(crate) fn timeout(&mut self, now: Instant, most: usize) -> usize {
+        if self.complete_at.is_some_and(|at| at <= now) {
+            self.complete_at = None;
         }
-        for &instance in instances {
-            if !self.end(now, instance, GoneCause::Declared) {
-                self.fences.insert(instance, None);
-            }
+        let mut ended = 0;
+        while ended < most && self.timeout_one(now) {
+            ended += 1;
         }
+        ended
     }
 
-    /// Ends the graces and name bindings whose time is over.
-    pub(crate) fn timeout(&mut self, now: Instant) {
-        while let Some(&(until, instance)) = self.graces.first()
+    fn timeout_one(&mut self, now: Instant) -> bool {
+        if let Some(&(until, instance)) = self.graces.first()
             && until <= now
         {
             self.graces.pop_first();
             self.end(now, instance, GoneCause::Expired);
-        }
-        while let Some(&(until, id)) = self.bindings.first()
+        } else if let Some(peer) = self.awaited.expired(now) {
+            self.never_came(peer, GoneCause::Expired);
+        } else if let Some(&(until, id)) = self.bindings.first()
             && until <= now
         {
             self.bindings.pop_first();
             self.unbind(id);
+        } else {
+            return false;
         }
-        if self.complete_at.is_some_and(|at| at <= now) {
-            self.complete_at = None;
-            self.effects.push_back(IdentityEffect::Completed);
+        true
+    }
+
+    /// This process was stopped, and nobody could reach it: who is detached or awaited has the whole
+    /// of its time again. `grace` is that of the detached.
+    pub(crate) fn put_off(&mut self, now: Instant, grace: Duration) {
+        self.graces.clear();
+        let living = self.living.iter_mut();
+        for (instance, until) in living.filter_map(|(i, h)| Some((i, h.detached_until.as_mut()?))) {
+            *until = (now + grace).max(*until);
+            self.graces.insert((*until, *instance));
+        }
+        self.awaited.put_off(now + self.config.return_grace);
+        if let Some(at) = &mut self.complete_at {
+            *at = (now + self.config.completion_grace).max(*at);
         }
     }
 
@@ -252,7 +315,7 @@ impl IdentityTable {
         let grace = self.graces.first().map(|(until, _)| *until);
         let binding = self.bindings.first().map(|(until, _)| *until);
         // Only over those that exist: `None` is less than every time and means "never".
-        [grace, binding, self.complete_at]
+        [grace, binding, self.awaited.deadline(), self.complete_at]
             .into_iter()
             .flatten()
             .min()
@@ -263,9 +326,9 @@ impl IdentityTable {
         self.effects.pop_front()
     }
 
-    /// Whether everybody who lives has had the time to attach.
+    /// Whether everybody who lives, as far as anybody knows, has attached or had the time to.
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete_at.is_none()
+        self.complete_at.is_none() && self.awaited.is_empty() && self.speaking.is_empty()
     }
 
     /// The id and generation of an instance that lives.
@@ -293,7 +356,7 @@ impl IdentityTable {
         {
             return Err(Refusal::Outdated);
         }
-        if attach.gone_instances.contains(&self.hub) {
+        if attach.known.gone_instances.contains(&self.hub) {
             self.end(now, attach.instance, GoneCause::Declared);
             self.fences.insert(attach.instance, attach.identity);
             let fence = attach.identity.and_then(|(id, _)| self.fences.of_id(id));
@@ -303,37 +366,12 @@ impl IdentityTable {
         Ok(())
     }
 
-    /// Believes which generations are gone. A holder whose own is among them got it from a hub that
-    /// did not know: it moves above, so that a generation that somebody holds for gone never names
-    /// a living instance.
-    fn learn_gone(&mut self, attach: &Attach) {
-        for &(id, generation) in &attach.gone {
-            self.fences.learn(id, generation);
-            self.raise_above(id, generation);
-        }
-    }
-
-    /// Whoever has the id moves above this generation.
-    fn raise_above(&mut self, id: PeerId, generation: Generation) {
-        let slot = self.ids.entry(id).or_default();
-        slot.top = slot.top.max(generation);
-        let Some(instance) = slot.holder else {
-            return;
-        };
-        let Some(holder) = self.living.get_mut(&instance) else {
-            return;
-        };
-        if holder.generation > generation {
-            return;
-        }
-        if let Some(next) = next_generation(slot) {
-            slot.top = next;
-            holder.generation = next;
-            self.effects.push_back(IdentityEffect::Raised {
-                instance,
-                id,
-                generation: next,
-            });
+    /// Whether the instance has been attached to an earlier hub, as it says. What it says when it
+    /// comes back to this one proves nothing: the first word counts.
+    fn is_elder(&self, attach: &Attach) -> bool {
+        match self.living.get(&attach.instance) {
+            Some(holder) => holder.elder,
+            None => attach.counter > 1 || attach.identity.is_some(),
         }
     }
 
@@ -362,7 +400,7 @@ impl IdentityTable {
             let slot = self.ids.get(&id);
             // What it was given earlier, unless somebody living has the id, or the generation has
             // been seen elsewhere since. It goes before a binding of the dead.
-            if slot.is_none_or(|s| s.holder.is_none() && generation > s.top) {
+            if slot.is_none_or(|slot| slot.may_keep(generation, attach.instance)) {
                 return Some((id, generation));
             }
         }
@@ -370,7 +408,7 @@ impl IdentityTable {
         let claimed = attach
             .identity
             .map(|(id, _)| id)
-            .filter(|id| self.ids.get(id).is_none_or(is_free));
+            .filter(|id| self.is_free(*id));
         let preferred = bound.copied().into_iter().chain(claimed);
         preferred
             .filter_map(|id| Some((id, self.next_generation(id)?)))
@@ -384,8 +422,8 @@ impl IdentityTable {
             if id.0 > gap {
                 break;
             }
-            if is_free(slot)
-                && let Some(generation) = next_generation(slot)
+            if self.is_free(*id)
+                && let Some(generation) = slot.next_generation()
             {
                 return Some((*id, generation));
             }
@@ -394,10 +432,15 @@ impl IdentityTable {
         (gap <= MAX_ID.0).then_some((PeerId(gap), Generation(1)))
     }
 
+    /// Whether the id can be given to anybody.
+    fn is_free(&self, id: PeerId) -> bool {
+        self.ids.get(&id).is_none_or(Slot::is_free) && !self.awaited.has_id(id)
+    }
+
     fn next_generation(&self, id: PeerId) -> Option<Generation> {
         self.ids
             .get(&id)
-            .map_or(Some(Generation(1)), next_generation)
+            .map_or(Some(Generation(1)), Slot::next_generation)
     }
 }
 
@@ -407,7 +450,7 @@ impl IdentityTable {
     fn hold(&mut self, instance: InstanceId, name: Option<PeerName>, holder: Holder) {
         let id = holder.id;
         let slot = self.ids.entry(id).or_default();
-        slot.top = slot.top.max(holder.generation);
+        slot.spend(holder.generation, Some(instance));
         let resumed = slot.holder.replace(instance) == Some(instance);
         if let Some(until) = slot.bound_until.take() {
             self.bindings.remove(&(until, id));
@@ -445,6 +488,7 @@ impl IdentityTable {
         if let Some(until) = holder.detached_until {
             self.graces.remove(&(until, instance));
         }
+        self.speaking.remove(&instance);
         self.fences.insert(instance, Some((id, generation)));
         let slot = self.ids.entry(id).or_default();
         slot.holder = None;
@@ -453,11 +497,7 @@ impl IdentityTable {
             slot.bound_until = Some(until);
             self.bindings.insert((until, id));
         }
-        while self.bindings.len() > self.config.bindings
-            && let Some((_, id)) = self.bindings.pop_first()
-        {
-            self.unbind(id);
-        }
+        self.bound_bindings();
         let peer = RosterGone {
             id,
             generation,
@@ -465,6 +505,15 @@ impl IdentityTable {
         };
         self.effects.push_back(IdentityEffect::Gone { peer, cause });
         true
+    }
+
+    /// Processes with ever new names do not use up the ids.
+    fn bound_bindings(&mut self) {
+        while self.bindings.len() > self.config.bindings
+            && let Some((_, id)) = self.bindings.pop_first()
+        {
+            self.unbind(id);
+        }
     }
 
     /// Frees an id and its name.
@@ -484,24 +533,9 @@ impl IdentityTable {
     }
 }
 
-/// Whether the id can be given to anybody.
-fn is_free(slot: &Slot) -> bool {
-    slot.holder.is_none() && slot.name.is_none()
-}
-
-/// The generation above all that were ever known; `None` after four thousand million restarts.
-fn next_generation(slot: &Slot) -> Option<Generation> {
-    slot.top.0.checked_add(1).map(Generation)
-}
-
 /// Whether the declaration is one that an honest member can make.
 fn is_valid(attach: &Attach) -> bool {
-    let honest = |(id, generation): (PeerId, Generation)| {
-        (PeerId(1)..=MAX_ID).contains(&id)
-            && (Generation(1)..=MAX_DECLARED_GENERATION).contains(&generation)
-    };
     !attach.instance.is_none()
-        && attach.identity.is_none_or(honest)
-        && attach.gone.iter().copied().all(honest)
-        && !attach.gone_instances.contains(&attach.instance)
+        && attach.identity.is_none_or(is_given)
+        && is_honest(&attach.known, attach.instance)
 }

@@ -63,6 +63,8 @@ enum Change {
 struct Entry {
     /// As it goes into an update, without its declarations.
     peer: RosterPeer,
+    /// What replies may take beside the budget, in bytes.
+    reserve: u64,
     declared: Declared,
     /// The version of the last change.
     changed_at: u64,
@@ -135,10 +137,14 @@ impl HubRoster {
             namespaces: None,
         };
         match self.peers.get_mut(&instance) {
-            Some(entry) => entry.peer = peer,
+            Some(entry) => {
+                entry.peer = peer;
+                entry.reserve = attach.reserve;
+            }
             None => {
                 let entry = Entry {
                     peer,
+                    reserve: attach.reserve,
                     declared: Declared::default(),
                     changed_at: 0,
                     declared_at: 0,
@@ -214,9 +220,16 @@ impl HubRoster {
         })
     }
 
-    /// Everybody who lives has had the time to attach.
-    pub(crate) fn completed(&mut self) {
-        self.complete = true;
+    /// Whether everybody who lives has attached or had the time to.
+    pub(crate) fn set_complete(&mut self, complete: bool) {
+        self.complete = complete;
+    }
+
+    /// What may be under way to an instance by its own word, in bytes: its budget, and its reserve
+    /// for replies.
+    pub(crate) fn allowance(&self, instance: InstanceId) -> Option<u64> {
+        let entry = self.peers.get(&instance)?;
+        Some(entry.peer.budget.saturating_add(entry.reserve))
     }
 
     /// Begins to tell a member, from the beginning.

@@ -14,10 +14,10 @@ use super::identity::{
     Assignment, GoneCause, IdentityConfig, IdentityEffect, IdentityTable, Loss, Refusal,
 };
 use super::roster::HubRoster;
-use crate::group::{Presence, Roster, RosterChange};
+use crate::group::{Presence, Roster, RosterChange, known};
 use crate::id::{Generation, InstanceId, PeerId, PeerName};
 use crate::time::Instant;
-use crate::wire::{Attach, Declare, NamespaceDeclaration, RosterUpdate};
+use crate::wire::{Attach, Declare, Known, NamespaceDeclaration, RosterUpdate};
 
 const GRACE: Duration = Duration::from_secs(5);
 const PROCESSES: usize = 5;
@@ -123,6 +123,7 @@ impl World {
             return;
         }
         process.counter += 1;
+        let known = known::parts(&process.roster, process.instance);
         let attach = Attach {
             instance: process.instance,
             counter: process.counter,
@@ -132,8 +133,9 @@ impl World {
             budget: 0,
             message_cap: 0,
             attachments: if process.local { 16 } else { 0 },
-            gone: process.roster.fences().collect(),
-            gone_instances: process.roster.gone_instances().collect(),
+            reserve: 0,
+            more: known.len() > 1,
+            known: known[0].clone(),
         };
         match self.table.attach(self.now, &attach, process.local) {
             Ok(given) => {
@@ -141,6 +143,11 @@ impl World {
                 process.is_linked = true;
                 self.roster.attached(&attach, &given);
                 self.roster.subscribe(attach.instance);
+                for (at, part) in known.iter().enumerate().skip(1) {
+                    let more = at + 1 < known.len();
+                    let said = self.table.known(self.now, attach.instance, part, more);
+                    assert_eq!(said, Ok(()));
+                }
                 self.dispatch();
             }
             Err(Refusal::Fenced { .. }) => {
@@ -184,9 +191,9 @@ impl World {
                         }
                     }
                 }
-                IdentityEffect::Completed => self.roster.completed(),
             }
         }
+        self.roster.set_complete(self.table.is_complete());
     }
 
     /// One update more for the process; `false` if there is none.
@@ -213,7 +220,11 @@ impl World {
                 }
                 RosterChange::Resurrected { instance } => {
                     assert!(self.rightly_gone.contains(&instance));
-                    self.table.declare_gone(self.now, by, &[instance]);
+                    let known = Known {
+                        gone_instances: [instance].into(),
+                        ..Known::default()
+                    };
+                    assert_eq!(self.table.known(self.now, by, &known, false), Ok(()));
                 }
                 _ => {}
             }
@@ -283,17 +294,7 @@ impl World {
 
     fn wait(&mut self, milliseconds: u64) {
         self.now = self.now + Duration::from_millis(milliseconds);
-        if !self.table.is_complete() && self.table.deadline().is_some_and(|at| at <= self.now) {
-            // Local members dial at once; one on the network may come too late.
-            (0..2).for_each(|who| self.attach(who));
-            let away = self
-                .processes
-                .iter()
-                .flatten()
-                .filter(|p| !p.is_linked && self.table.identity(p.instance).is_none());
-            self.rightly_gone.extend(away.map(|p| p.instance));
-        }
-        self.table.timeout(self.now);
+        self.table.timeout(self.now, 1024);
         assert!(self.table.deadline().is_none_or(|at| at > self.now));
         self.dispatch();
     }
@@ -364,8 +365,9 @@ fn found(now: Instant, hub: InstanceId) -> (IdentityTable, HubRoster) {
         budget: 0,
         message_cap: 0,
         attachments: 16,
-        gone: Vec::new(),
-        gone_instances: Vec::new(),
+        reserve: 0,
+        known: Known::default(),
+        more: false,
     };
     let (id, generation) = table.identity(hub).expect("the hub has an identity");
     let given = Assignment {

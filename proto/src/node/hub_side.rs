@@ -17,7 +17,7 @@ use crate::link::rx::Received;
 use crate::link::tx::Transmitter;
 use crate::output::{Event, Output};
 use crate::wire::{
-    self, Attach, Attached, CloseCode, Declare, Detach, GoneDeclaration, Header, Kind, Returned,
+    self, Attach, Attached, CloseCode, Declare, Detach, Header, Kind, Known, KnownMore, Returned,
     RosterGone, limits,
 };
 
@@ -37,6 +37,7 @@ impl<F> Node<F> {
         let config = IdentityConfig {
             name_binding: self.config.name_memory,
             completion_grace: self.config.complete_grace,
+            return_grace: self.config.return_grace,
             ..IdentityConfig::default()
         };
         let name = self.me.name.clone();
@@ -52,7 +53,7 @@ impl<F> Node<F> {
             replaced: None,
         };
         self.me.counter = 1;
-        roster.attached(&self.attach_frame(), &given);
+        roster.attached(&self.attach_frame(Known::default()), &given);
         roster.subscribe(self.me.instance);
         self.me.identity = Some((given.id, given.generation));
         self.hub = Some(HubSide {
@@ -101,9 +102,9 @@ impl<F> Node<F> {
                         }));
                     }
                 }
-                IdentityEffect::Completed => hub.roster.completed(),
             }
         }
+        hub.roster.set_complete(hub.identities.is_complete());
         let deadline = hub.identities.deadline();
         self.timers.set(Timer::Identity, deadline);
         for (peer, code) in gone {
@@ -128,11 +129,23 @@ impl<F> Node<F> {
         }
     }
 
-    pub(super) fn identity_due(&mut self) {
+    /// Nobody could reach this hub for a while: nobody is gone for that.
+    pub(super) fn put_off_graces(&mut self) {
         if let Some(hub) = &mut self.hub {
-            hub.identities.timeout(self.now);
-            self.hub_changed();
+            hub.identities.put_off(self.now, self.config.detach_grace);
+            let deadline = hub.identities.deadline();
+            self.timers.set(Timer::Identity, deadline);
         }
+    }
+
+    /// Ends at most so many graces; says how many.
+    pub(super) fn identity_due(&mut self, most: usize) -> usize {
+        let Some(hub) = &mut self.hub else {
+            return 0;
+        };
+        let ended = hub.identities.timeout(self.now, most);
+        self.hub_changed();
+        ended
     }
 
     /// A link brings an instance.
@@ -240,14 +253,21 @@ impl<F> Node<F> {
         }
     }
 
-    pub(super) fn on_gone_declaration(&mut self, id: LinkId, gone: &GoneDeclaration) {
-        let by = self
-            .links
-            .get(id)
-            .and_then(|link| link.instances.first().copied());
-        if let (Some(hub), Some(by)) = (&mut self.hub, by) {
-            hub.identities.declare_gone(self.now, by, &gone.instances);
-            self.hub_changed();
+    pub(super) fn on_known(&mut self, id: LinkId, said: &KnownMore) {
+        let by = said.instance;
+        if self.routes.get(&by) != Some(&id) {
+            return self.close_link(id, CloseCode::ForgedSource, "not attached over this link");
+        }
+        let Some(hub) = &mut self.hub else {
+            return;
+        };
+        match hub.identities.known(self.now, by, &said.known, said.more) {
+            Ok(()) => self.hub_changed(),
+            Err(_) => self.close_link(
+                id,
+                CloseCode::ProtocolViolation,
+                "no honest member can know this",
+            ),
         }
     }
 
@@ -286,7 +306,7 @@ impl<F> Node<F> {
         };
         let Self {
             links,
-            roster,
+            hub,
             routes,
             config,
             ..
@@ -296,8 +316,9 @@ impl<F> Node<F> {
             return;
         };
         let bound = || {
-            let peer = roster.by_instance(destination);
-            egress_bound(config, routes.len(), peer.map_or(0, |peer| peer.budget))
+            let hub = hub.as_ref();
+            let allowance = hub.and_then(|hub| hub.roster.allowance(destination));
+            egress_bound(config, routes.len(), allowance.unwrap_or_default())
         };
         let Received {
             frame,
@@ -433,17 +454,21 @@ impl<F> Node<F> {
     /// The number of senders has changed, and with it what their first contact may add up to.
     fn rebound(&mut self) {
         let Self {
+            hub: Some(hub),
             links,
             routes,
-            roster,
             config,
             ..
-        } = self;
+        } = self
+        else {
+            return;
+        };
         let senders = routes.len();
         for link in links.iter_mut() {
-            let budget = |instance| roster.by_instance(instance).map_or(0, |peer| peer.budget);
-            let bound = |instance| egress_bound(config, senders, budget(instance));
-            link.egress.rebound(bound);
+            link.egress.rebound(|instance| {
+                let allowance = hub.roster.allowance(instance);
+                egress_bound(config, senders, allowance.unwrap_or_default())
+            });
         }
     }
 
@@ -476,13 +501,11 @@ impl<F> Node<F> {
     }
 }
 
-/// What an instance can have under way to it: its budget, its reserve for replies (at most four
-/// times that), and the first contact of everybody.
-fn egress_bound(config: &Config, senders: usize, budget: u64) -> u64 {
-    let senders = senders as u64 + 64;
-    budget
-        .saturating_mul(5)
-        .saturating_add(senders * config.first_contact.bytes)
+/// What an instance can have under way to it: what it allows by its own word (its budget, and its
+/// reserve for replies), and the first contact of everybody.
+fn egress_bound(config: &Config, senders: usize, allowance: u64) -> u64 {
+    let first_contact = (senders as u64 + 64).saturating_mul(config.first_contact.bytes);
+    allowance.saturating_add(first_contact)
 }
 
 fn push_roster<F>(tx: &mut Transmitter<F>, own: InstanceId, update: &wire::RosterUpdate) {

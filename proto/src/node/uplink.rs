@@ -7,13 +7,14 @@ use super::links::LinkOrigin;
 use super::{Node, Timer};
 use crate::group::RosterChange;
 use crate::group::declarations::Declarations;
-use crate::id::{InstanceId, LinkId, RequestId};
+use crate::group::known;
+use crate::id::{Generation, InstanceId, LinkId, PeerId, RequestId};
 use crate::link::life::Medium;
 use crate::message::Outcome;
 use crate::output::{Disconnect, Event};
 use crate::wire::{
     Attach, AttachRefusal, AttachRefused, Attached, Close, CloseCode, Declare, Declared, Detach,
-    Frame, GoneDeclaration, Hello, Kind, NamespaceDeclaration, Ping, Refusal, Returned,
+    Frame, Hello, Kind, Known, KnownMore, NamespaceDeclaration, Ping, Refusal, Returned,
     RosterUpdate,
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Uplink {
     slices: VecDeque<Declare>,
     /// Whether what is under way is not what the application says now.
     outdated: bool,
+    /// What the hub has to be told of others beyond what the attachment had room for.
+    known: Vec<Known>,
 }
 
 impl Uplink {
@@ -45,6 +48,7 @@ impl Uplink {
         self.attached = false;
         self.version = 0;
         self.slices.clear();
+        self.known.clear();
     }
 
     pub(super) fn is(&self, id: LinkId) -> bool {
@@ -107,7 +111,7 @@ impl<F> Node<F> {
             Kind::ATTACH => self.on_attach(id, &Attach::decode(body)?),
             Kind::DETACH => self.on_detach(id, Detach::decode(body)?),
             Kind::DECLARE => self.on_declare(id, &Declare::decode(body)?),
-            Kind::GONE => self.on_gone_declaration(id, &GoneDeclaration::decode(body)?),
+            Kind::KNOWN => self.on_known(id, &KnownMore::decode(body)?),
             Kind::ATTACHED if member => self.on_attached(&Attached::decode(body)?),
             Kind::ATTACH_REFUSED if member => {
                 self.on_attach_refused(id, &AttachRefused::decode(body)?);
@@ -146,12 +150,14 @@ impl<F> Node<F> {
                 return self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
             }
             self.me.counter += 1;
-            let attach = self.attach_frame();
+            let mut known = known::parts(&self.roster, self.me.instance);
+            self.uplink.known = known.split_off(1);
+            let attach = self.attach_frame(known.pop().unwrap_or_default());
             self.control(id, Kind::ATTACH, |body| attach.encode(body));
         }
     }
 
-    pub(super) fn attach_frame(&self) -> Attach {
+    pub(super) fn attach_frame(&self, known: Known) -> Attach {
         let attachments = match self.uplink.link.and_then(|id| self.links.get(id)) {
             Some(link) if !link.config.attachments => 0,
             _ => self.config.attachments,
@@ -163,10 +169,11 @@ impl<F> Node<F> {
             identity: self.me.identity,
             handover: self.config.handover,
             budget: self.config.receive_budget,
+            reserve: self.config.reply_reserve,
             message_cap: self.config.message_cap,
             attachments,
-            gone: self.roster.fences().take(64).collect(),
-            gone_instances: self.roster.gone_instances().take(64).collect(),
+            known,
+            more: !self.uplink.known.is_empty(),
         }
     }
 
@@ -180,6 +187,7 @@ impl<F> Node<F> {
         self.uplink.epoch = self.uplink.epoch.max(attached.epoch);
         self.me.identity = Some((attached.id, attached.generation));
         self.dial_settled();
+        self.tell_known();
         if changed {
             self.emit(Event::HubChanged);
         }
@@ -189,6 +197,28 @@ impl<F> Node<F> {
             id_changed: attached.id_changed,
         });
         self.after_attachment();
+    }
+
+    /// Says the rest of what the attachment had no room for.
+    fn tell_known(&mut self) {
+        let mut parts = core::mem::take(&mut self.uplink.known)
+            .into_iter()
+            .peekable();
+        while let Some(known) = parts.next() {
+            self.say_known(known, parts.peek().is_some());
+        }
+    }
+
+    fn say_known(&mut self, known: Known, more: bool) {
+        let instance = self.me.instance;
+        if let Some(link) = self.uplink.link {
+            let said = KnownMore {
+                instance,
+                more,
+                known,
+            };
+            self.control(link, Kind::KNOWN, |body| said.encode(body));
+        }
     }
 
     /// This node has its place: it says what it handles, and its pending time runs.
@@ -314,14 +344,12 @@ impl<F> Node<F> {
                     self.emit(Event::PeerUp { id, generation });
                 }
             }
-            RosterChange::Changed { instance } => {
-                if instance == self.me.instance
-                    && let Some(peer) = self.roster.by_instance(instance)
-                {
-                    // A new hub may have raised the generation above one spent before.
-                    self.me.identity = Some((peer.id, peer.generation));
-                }
-            }
+            RosterChange::Identified {
+                instance,
+                was,
+                announced,
+            } => self.on_identified(instance, was, announced),
+            RosterChange::Changed { .. } => {}
             RosterChange::Gone { peer, known } => {
                 self.instance_gone(peer.instance);
                 if known {
@@ -332,14 +360,37 @@ impl<F> Node<F> {
                 }
             }
             RosterChange::Resurrected { instance } => {
-                let gone = GoneDeclaration {
-                    instances: [instance].into(),
+                let known = Known {
+                    gone_instances: [instance].into(),
+                    ..Known::default()
                 };
-                if let Some(link) = self.uplink.link {
-                    self.control(link, Kind::GONE, |body| gone.encode(body));
-                }
+                self.say_known(known, !self.uplink.known.is_empty());
             }
             RosterChange::Completed => self.emit(Event::RosterComplete),
+        }
+    }
+
+    /// A new hub has raised the generation of an instance above one spent before, or given it
+    /// another id.
+    fn on_identified(&mut self, instance: InstanceId, was: (PeerId, Generation), announced: bool) {
+        let Some(peer) = self.roster.by_instance(instance) else {
+            return;
+        };
+        let (id, generation) = (peer.id, peer.generation);
+        if instance != self.me.instance {
+            if announced {
+                self.emit(Event::PeerChanged {
+                    id,
+                    generation,
+                    was,
+                });
+            }
+        } else if self.me.identity.replace((id, generation)) != Some((id, generation)) {
+            self.emit(Event::Connected {
+                id,
+                generation,
+                id_changed: id != was.0,
+            });
         }
     }
 

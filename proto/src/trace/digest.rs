@@ -97,6 +97,11 @@ fn event<F>(digest: &mut Digest, event: &Event<F>) {
         Event::Disconnected(why) => why.hash(digest),
         Event::Reconnecting { attempt, after } => (attempt, after).hash(digest),
         Event::AttachRefused(why) => why.hash(digest),
+        Event::PeerChanged {
+            id,
+            generation,
+            was,
+        } => (id, generation, was).hash(digest),
         Event::PeerUp { id, generation }
         | Event::PeerDetached { id, generation }
         | Event::PeerGone { id, generation } => (id, generation).hash(digest),

@@ -20,7 +20,7 @@ impl Kind {
     pub const ROSTER: Self = Self(0x06);
     pub const DECLARE: Self = Self(0x07);
     pub const DECLARED: Self = Self(0x08);
-    pub const GONE: Self = Self(0x09);
+    pub const KNOWN: Self = Self(0x09);
     pub const PING: Self = Self(0x0a);
     pub const PONG: Self = Self(0x0b);
     pub const CLOSE: Self = Self(0x0c);

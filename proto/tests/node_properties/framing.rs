@@ -173,7 +173,7 @@ fn hazards_w3_w4_w5_bodies_that_are_deep_huge_or_ambiguous_close_the_link() {
     let kinds = [
         Kind::DECLARE,
         Kind::DETACH,
-        Kind::GONE,
+        Kind::KNOWN,
         Kind::CLOSE,
         Kind::PING,
     ];

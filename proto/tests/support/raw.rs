@@ -125,8 +125,9 @@ impl Raw {
             budget: 1 << 20,
             message_cap: 1 << 20,
             attachments: 16,
-            gone: Vec::new(),
-            gone_instances: Vec::new(),
+            reserve: 0,
+            known: wire::Known::default(),
+            more: false,
         };
         self.control(Kind::ATTACH, |body| attach.encode(body))
     }

@@ -37,7 +37,9 @@ pub(crate) fn body(body: &Body<'_>) -> Value {
         Body::Declared(b) => json!({
             "instance": instance(b.instance), "version": int(b.version), "slice": b.slice,
         }),
-        Body::Gone(b) => json!({ "instances": list(&b.instances, |i| instance(*i)) }),
+        Body::Known(b) => json!({
+            "instance": instance(b.instance), "more": b.more, "known": known(&b.known),
+        }),
         Body::Ping(b) => json!({ "nonce": int(b.nonce) }),
         Body::Close(b) => json!({ "code": b.code, "text": b.text }),
         Body::Returned(b) => json!({
@@ -131,14 +133,30 @@ pub(crate) fn error(error: WireError) -> (String, Option<&'static str>) {
 }
 
 fn attach(b: &Attach) -> Value {
-    let identity = |(id, generation): &(PeerId, Generation)| json!([id.0, generation.0]);
     json!({
         "instance": instance(b.instance), "counter": int(b.counter), "name": name(&b.name),
         "identity": b.identity.as_ref().map(identity), "handover": b.handover,
-        "budget": int(b.budget), "message_cap": int(b.message_cap), "attachments": b.attachments,
-        "gone": list(&b.gone, identity),
-        "gone_instances": list(&b.gone_instances, |i| instance(*i)),
+        "budget": int(b.budget), "reserve": int(b.reserve), "message_cap": int(b.message_cap),
+        "attachments": b.attachments, "known": known(&b.known), "more": b.more,
     })
+}
+
+fn known(known: &Known) -> Value {
+    let peer = |p: &KnownPeer| {
+        json!({
+            "id": p.id.0, "generation": p.generation.0, "instance": instance(p.instance),
+            "name": name(&p.name),
+        })
+    };
+    json!({
+        "living": list(&known.living, peer),
+        "gone": list(&known.gone, identity),
+        "gone_instances": list(&known.gone_instances, |i| instance(*i)),
+    })
+}
+
+fn identity((id, generation): &(PeerId, Generation)) -> Value {
+    json!([id.0, generation.0])
 }
 
 fn peer(p: &RosterPeer) -> Value {
@@ -211,7 +229,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    ATTACH ATTACHED ATTACH_REFUSED DETACH ROSTER DECLARE DECLARED GONE PING PONG CLOSE RETURNED
+    ATTACH ATTACHED ATTACH_REFUSED DETACH ROSTER DECLARE DECLARED KNOWN PING PONG CLOSE RETURNED
     EVENT REQUEST REPLY FAILED REFUSED RECEIPT CANCEL SLICE VOID SWITCH
     STREAM_OPEN STREAM_DATA STREAM_END STREAM_ABORT ROOM_EVENT GAP MARK BLOCKED ASK RECLAIM HELLO
 }

@@ -326,7 +326,12 @@ fn what_a_hub_says_before_its_snapshot_proves_no_absence() {
 fn a_changed_id_moves_the_peer() {
     let mut roster = roster(vec![named(11, 2, 1, "w")]);
     let update = delta(vec![named(11, 5, 3, "v")], vec![]);
-    assert_eq!(roster.apply(&update), [changed(11)]);
+    let identified = RosterChange::Identified {
+        instance: instance(11),
+        was: (PeerId(2), Generation(1)),
+        announced: true,
+    };
+    assert_eq!(roster.apply(&update), [identified, changed(11)]);
     assert!(roster.by_id(PeerId(2)).is_none());
     let (w, v) = (PeerName::new("w").unwrap(), PeerName::new("v").unwrap());
     assert!(roster.by_name(&w).is_none());

@@ -107,6 +107,4 @@ pub(crate) enum IdentityEffect {
         /// Its generation from now on.
         generation: Generation,
     },
-    /// Everybody who lives has had the time to attach.
-    Completed,
 }

@@ -7,6 +7,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::{Known, KnownPeer};
 
 const HUB: InstanceId = InstanceId(1000);
 const GRACE: Duration = Duration::from_secs(5);
@@ -73,6 +74,18 @@ struct Process {
     /// What it believes of the dead: told by the hub while it was attached.
     gone: BTreeMap<PeerId, Generation>,
     gone_instances: Vec<InstanceId>,
+    /// Whom it last saw living.
+    living: Vec<KnownPeer>,
+}
+
+impl Process {
+    fn knows(&self) -> Known {
+        Known {
+            living: self.living.clone(),
+            gone: self.gone.clone().into_iter().collect(),
+            gone_instances: self.gone_instances.clone(),
+        }
+    }
 }
 
 /// The rules, kept as plainly as they can be said.
@@ -83,6 +96,9 @@ struct Model {
     living: BTreeMap<InstanceId, (PeerId, Generation)>,
     dead: Vec<InstanceId>,
     heard: BTreeMap<PeerId, Generation>,
+    /// Who went by which identity under an earlier hub, as this one was told; `None` where more than
+    /// one did, or it is not known who.
+    told: BTreeMap<(PeerId, Generation), Option<InstanceId>>,
 }
 
 impl Model {
@@ -97,9 +113,23 @@ impl Model {
         );
         let pair = self.given.insert((id, generation), instance);
         assert!(pair.is_none(), "{id}#{generation} was given twice");
+        let its_own = self.told.get(&(id, generation)) == Some(&Some(instance));
         let top = self.heard.entry(id).or_default();
-        assert!(generation > *top, "{id}#{generation} is not above {top}");
+        assert!(
+            generation > *top || generation == *top && its_own,
+            "{id}#{generation} is not above {top}"
+        );
         *top = generation;
+    }
+
+    /// Under an earlier hub this identity was given, to `by` if that is known.
+    fn hear(&mut self, id: PeerId, generation: Generation, by: Option<InstanceId>) {
+        let top = self.heard.entry(id).or_default();
+        *top = (*top).max(generation);
+        let was = self.told.entry((id, generation)).or_insert(by);
+        if *was != by {
+            *was = None;
+        }
     }
 
     fn check(&self, table: &IdentityTable) {
@@ -112,6 +142,16 @@ impl Model {
             assert_eq!(table.identity(*instance), Some(*who));
         }
         assert_eq!(table.living.len(), self.living.len());
+        for (&(id, told), by) in &self.told {
+            let is_it = |(instance, who): &(&InstanceId, &(PeerId, Generation))| {
+                who.0 == id && *by != Some(**instance)
+            };
+            let now = self.living.iter().find(is_it);
+            assert!(
+                now.is_none_or(|(_, (_, g))| *g > told),
+                "{id}#{told} {now:?}"
+            );
+        }
         for instance in &self.dead {
             assert!(table.fences.contains(*instance) && table.identity(*instance).is_none());
         }
@@ -151,7 +191,10 @@ impl World {
             match effect {
                 IdentityEffect::Gone { peer, .. } => {
                     let who = self.model.living.remove(&peer.instance);
-                    assert_eq!(who, Some((peer.id, peer.generation)), "gone once");
+                    // One that was awaited has never been here.
+                    let who = who.unwrap_or((peer.id, peer.generation));
+                    assert_eq!(who, (peer.id, peer.generation), "gone once");
+                    assert!(!self.model.dead.contains(&peer.instance), "gone once");
                     self.model.dead.push(peer.instance);
                     for process in &mut self.processes {
                         let attached = self.table.identity(InstanceId(process.instance));
@@ -169,7 +212,6 @@ impl World {
                 } => {
                     self.model.give(instance, id, generation);
                 }
-                IdentityEffect::Completed => {}
             }
         }
     }
@@ -199,23 +241,25 @@ impl World {
             budget: 0,
             message_cap: 0,
             attachments: 0,
-            gone: if witness {
-                process.gone.clone().into_iter().collect()
-            } else {
-                Vec::new()
+            reserve: 0,
+            known: match witness {
+                true => process.knows(),
+                false => Known::default(),
             },
-            gone_instances: if witness {
-                process.gone_instances.clone()
-            } else {
-                Vec::new()
-            },
+            more: false,
         };
         let was = self.table.identity(attach.instance);
         let result = self.table.attach(self.now, &attach, local);
-        for &(id, generation) in &attach.gone {
-            if !matches!(result, Err(Refusal::Outdated | Refusal::Fenced { .. })) {
-                let top = self.model.heard.entry(id).or_default();
-                *top = (*top).max(generation);
+        if let (Ok(_), Some((id, generation))) = (&result, attach.identity) {
+            self.model.hear(id, generation, Some(attach.instance));
+        }
+        if !matches!(result, Err(Refusal::Outdated | Refusal::Fenced { .. })) {
+            for &(id, generation) in &attach.known.gone {
+                self.model.hear(id, generation, None);
+            }
+            for peer in &attach.known.living {
+                self.model
+                    .hear(peer.id, peer.generation, Some(peer.instance));
             }
         }
         self.drain();
@@ -224,10 +268,6 @@ impl World {
                 assert!(was.is_none_or(|(id, _)| id == given.id), "it keeps its id");
                 assert_eq!(was.is_some(), given.resumed);
                 self.model.give(attach.instance, given.id, given.generation);
-                if let Some((id, generation)) = attach.identity {
-                    let top = self.model.heard.entry(id).or_default();
-                    *top = (*top).max(generation);
-                }
                 self.processes[who].identity = Some((given.id, given.generation));
             }
             Err(Refusal::NameTaken { .. }) => {
@@ -275,19 +315,47 @@ impl World {
             Step::Declare { by, who } => {
                 let (by, who) = (instance(by, self), instance(who, self));
                 if self.table.identity(by).is_some() && self.table.identity(who).is_some() {
-                    self.table.declare_gone(self.now, by, &[who]);
-                    assert!(self.table.fences.contains(who));
+                    let elders = [by, who].map(|i| self.table.living[&i].elder);
+                    let known = Known {
+                        gone_instances: Vec::from([who]),
+                        ..Known::default()
+                    };
+                    let said = self.table.known(self.now, by, &known, false);
+                    assert_eq!(said.is_err(), by == who);
+                    let ends = elders == [true, true] && by != who;
+                    assert_eq!(self.table.fences.contains(who), ends);
                 }
             }
             Step::Wait { seconds } => {
                 self.now = self.now + Duration::from_secs(seconds);
-                self.table.timeout(self.now);
+                self.table.timeout(self.now, 1024);
                 assert!(self.table.deadline().is_none_or(|next| next > self.now));
             }
             Step::NewHub => self.new_hub(),
         }
         self.drain();
+        self.look_around();
         self.model.check(&self.table);
+    }
+
+    /// Everybody who is attached sees who lives.
+    fn look_around(&mut self) {
+        for process in &mut self.processes {
+            let own = InstanceId(process.instance);
+            let attached = self.table.living.get(&own).map(|h| h.detached_until);
+            if attached != Some(None) {
+                continue;
+            }
+            let others = self.table.living.iter().filter(|(i, _)| **i != own);
+            process.living = others
+                .map(|(instance, holder)| KnownPeer {
+                    id: holder.id,
+                    generation: holder.generation,
+                    instance: *instance,
+                    name: self.table.ids[&holder.id].name.clone(),
+                })
+                .collect();
+        }
     }
 }
 

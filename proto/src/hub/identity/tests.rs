@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::*;
-use crate::wire::AttachRefusal;
+use crate::wire::{AttachRefusal, Known, KnownPeer};
 
 const HUB: InstanceId = InstanceId(1000);
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,8 +30,9 @@ fn attach(instance: u64, counter: u64) -> Attach {
         budget: 0,
         message_cap: 0,
         attachments: 16,
-        gone: Vec::new(),
-        gone_instances: Vec::new(),
+        reserve: 0,
+        known: Known::default(),
+        more: false,
     }
 }
 
@@ -46,6 +47,30 @@ fn claiming(instance: u64, id: u32, generation: u32) -> Attach {
     Attach {
         identity: Some((PeerId(id), Generation(generation))),
         ..attach(instance, 1)
+    }
+}
+
+fn gone(instances: &[u64]) -> Known {
+    Known {
+        gone_instances: instances.iter().map(|n| InstanceId(*n)).collect(),
+        ..Known::default()
+    }
+}
+
+fn spent(generations: &[(u32, u32)]) -> Known {
+    let pairs = generations.iter();
+    Known {
+        gone: pairs.map(|(id, g)| (PeerId(*id), Generation(*g))).collect(),
+        ..Known::default()
+    }
+}
+
+fn peer(instance: u64, id: u32, generation: u32, called: Option<&str>) -> KnownPeer {
+    KnownPeer {
+        id: PeerId(id),
+        generation: Generation(generation),
+        instance: InstanceId(instance),
+        name: called.map(name),
     }
 }
 
@@ -114,15 +139,15 @@ fn a_restarted_process_gets_its_id_back_by_its_name_with_the_next_generation() {
 fn a_name_is_freed_10_minutes_after_its_holders_death() {
     let mut table = table();
     table.attach(at(0), &named(1, "w"), true).unwrap();
-    table.timeout(at(2));
+    table.timeout(at(2), 1024);
     table.gone(at(10), InstanceId(1));
     assert_eq!(table.deadline(), Some(at(610)));
-    table.timeout(at(609));
+    table.timeout(at(609), 1024);
     assert_eq!(
         who(&table.attach(at(609), &attach(2, 1), true).unwrap()),
         (3, 1)
     );
-    table.timeout(at(610));
+    table.timeout(at(610), 1024);
     assert_eq!(table.deadline(), None);
     assert_eq!(
         who(&table.attach(at(610), &attach(3, 1), true).unwrap()),
@@ -173,7 +198,7 @@ fn a_name_whose_holder_lives_is_refused_also_while_it_is_detached() {
     assert_eq!(table.detached(at(2), InstanceId(1), GRACE), Loss::Detached);
     let refused = table.attach(at(3), &named(2, "w"), false).unwrap_err();
     assert_eq!(refused, taken(Some(at(7))));
-    table.timeout(at(7));
+    table.timeout(at(7), 1024);
     assert_eq!(
         who(&table.attach(at(7), &named(2, "w"), false).unwrap()),
         (2, 2)
@@ -250,7 +275,7 @@ fn an_older_attachment_never_replaces_a_newer_one() {
 #[test]
 fn an_instance_that_re_attaches_in_time_keeps_its_id_and_generation() {
     let mut table = table();
-    table.timeout(at(2));
+    table.timeout(at(2), 1024);
     table.attach(at(2), &named(1, "w"), false).unwrap();
     table.detached(at(3), InstanceId(1), GRACE);
     assert_eq!(table.deadline(), Some(at(8)));
@@ -266,7 +291,7 @@ fn an_instance_that_re_attaches_in_time_keeps_its_id_and_generation() {
         .unwrap();
     assert_eq!((who(&again), again.name.clone()), ((2, 1), Some(name("w"))));
     assert_eq!(table.deadline(), None);
-    table.timeout(at(100));
+    table.timeout(at(100), 1024);
     assert_eq!(
         table.identity(InstanceId(1)),
         Some((PeerId(2), Generation(1)))
@@ -276,14 +301,14 @@ fn an_instance_that_re_attaches_in_time_keeps_its_id_and_generation() {
 #[test]
 fn a_detached_instance_is_gone_at_the_end_of_its_grace_and_not_before() {
     let mut table = table();
-    table.timeout(at(2));
+    table.timeout(at(2), 1024);
     effects(&mut table);
     table.attach(at(2), &attach(1, 1), false).unwrap();
     table.detached(at(3), InstanceId(1), GRACE);
     table.detached(at(6), InstanceId(1), GRACE);
-    table.timeout(at(7));
+    table.timeout(at(7), 1024);
     assert_eq!(effects(&mut table), []);
-    table.timeout(at(8));
+    table.timeout(at(8), 1024);
     assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Expired)]);
     assert!(matches!(
         table.attach(at(8), &attach(1, 2), false),
@@ -325,9 +350,10 @@ fn the_attached_holder_keeps_its_id_and_the_later_one_is_told_of_another() {
     let later = table.attach(at(1), &claiming(2, 2, 5), true).unwrap();
     assert_eq!(who(&later), (3, 1));
     assert!(later.id_changed);
+    // 2#1 to 2#5 were given by the earlier hub, so the holder is none of them.
     assert_eq!(
         table.identity(InstanceId(1)),
-        Some((PeerId(2), Generation(1)))
+        Some((PeerId(2), Generation(6)))
     );
     // It declares its new id from now on and is not told of a change a second time.
     let again = Attach {
@@ -339,7 +365,7 @@ fn the_attached_holder_keeps_its_id_and_the_later_one_is_told_of_another() {
     table.gone(at(3), InstanceId(1));
     assert_eq!(
         who(&table.attach(at(3), &attach(3, 1), true).unwrap()),
-        (2, 6)
+        (2, 7)
     );
 }
 
@@ -349,7 +375,7 @@ fn a_member_that_was_peer_1_under_an_earlier_hub_does_not_displace_this_one() {
     let back = table.attach(at(0), &claiming(1, 1, 9), true).unwrap();
     assert_eq!(who(&back), (2, 1));
     assert!(back.id_changed);
-    assert_eq!(table.identity(HUB), Some((PeerId(1), Generation(1))));
+    assert_eq!(table.identity(HUB), Some((PeerId(1), Generation(10))));
 }
 
 #[test]
@@ -417,9 +443,14 @@ fn a_returning_member_whose_name_was_taken_meanwhile_is_refused_it() {
 #[test]
 fn whom_a_member_holds_for_gone_is_gone_for_all() {
     let mut table = table();
-    table.attach(at(0), &named(1, "w"), false).unwrap();
+    let elder = Attach {
+        counter: 2,
+        ..named(1, "w")
+    };
+    table.attach(at(0), &elder, false).unwrap();
     let witness = Attach {
-        gone_instances: vec![InstanceId(1), InstanceId(77)],
+        counter: 2,
+        known: gone(&[1, 77]),
         ..named(2, "w")
     };
     // Also the name is free for the one that says so.
@@ -431,9 +462,176 @@ fn whom_a_member_holds_for_gone_is_gone_for_all() {
             Err(Refusal::Fenced { .. })
         ));
     }
-    table.attach(at(2), &attach(3, 1), false).unwrap();
-    table.declare_gone(at(2), InstanceId(2), &[InstanceId(3)]);
+    table.attach(at(2), &attach(3, 2), false).unwrap();
+    table
+        .known(at(2), InstanceId(2), &gone(&[3]), false)
+        .unwrap();
     assert_eq!(died(&effects(&mut table)), [(3, GoneCause::Declared)]);
+}
+
+#[test]
+fn who_has_never_had_another_hub_dies_by_nobodys_word() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 1), true).unwrap();
+    let liar = Attach {
+        known: gone(&[1]),
+        ..attach(2, 9)
+    };
+    table.attach(at(1), &liar, true).unwrap();
+    table
+        .known(at(1), InstanceId(2), &gone(&[1]), false)
+        .unwrap();
+    assert_eq!(effects(&mut table), []);
+    assert!(table.attach(at(2), &attach(1, 2), true).unwrap().resumed);
+    // Its coming back is no proof that it has been elsewhere.
+    table
+        .known(at(2), InstanceId(2), &gone(&[1]), false)
+        .unwrap();
+    assert_eq!(effects(&mut table), []);
+}
+
+#[test]
+fn who_has_never_had_another_hub_is_not_listened_to() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 2), true).unwrap();
+    let liar = Attach {
+        known: Known {
+            living: vec![peer(5, 2, 9, None)],
+            gone: vec![(PeerId(2), Generation(9))],
+            gone_instances: vec![InstanceId(1), InstanceId(77)],
+        },
+        ..attach(2, 1)
+    };
+    table.attach(at(1), &liar, true).unwrap();
+    assert_eq!(effects(&mut table), []);
+    assert!(table.attach(at(1), &attach(77, 1), true).is_ok());
+    table.timeout(at(2), 1024);
+    assert!(table.is_complete());
+}
+
+#[test]
+fn a_new_hub_waits_for_those_whom_members_hold_for_living() {
+    let mut table = table();
+    table.timeout(at(2), 1024);
+    assert!(table.is_complete());
+    let known = Known {
+        living: vec![peer(3, 3, 4, Some("w")), peer(4, 4, 1, None)],
+        ..Known::default()
+    };
+    let first = Attach {
+        known,
+        ..claiming(2, 2, 1)
+    };
+    table.attach(at(10), &first, true).unwrap();
+    assert!(!table.is_complete());
+    // Nobody is given an id that may still be somebody's.
+    let newcomer = table.attach(at(11), &attach(9, 1), true).unwrap();
+    assert_eq!(who(&newcomer), (5, 1));
+    table.timeout(at(17), 1024);
+    let back = table.attach(at(17), &claiming(4, 4, 1), true).unwrap();
+    assert_eq!(who(&back), (4, 1));
+    assert!(!table.is_complete());
+    assert_eq!(table.deadline(), Some(at(18)));
+    table.timeout(at(18), 1024);
+    assert_eq!(died(&effects(&mut table)), [(3, GoneCause::Expired)]);
+    assert!(table.is_complete());
+    assert!(matches!(
+        table.attach(at(19), &claiming(3, 3, 4), true),
+        Err(Refusal::Fenced { .. })
+    ));
+    // Its name is still bound to its id.
+    let next = table.attach(at(20), &named(10, "w"), true).unwrap();
+    assert_eq!(who(&next), (3, 5));
+}
+
+#[test]
+fn whoever_says_that_there_is_more_is_heard_to_the_end_before_anybody_is_missed() {
+    let mut table = table();
+    let first = Attach {
+        more: true,
+        ..claiming(2, 2, 1)
+    };
+    table.attach(at(0), &first, true).unwrap();
+    table.timeout(at(5), 1024);
+    assert!(!table.is_complete());
+    let rest = Known {
+        living: vec![peer(3, 3, 1, None)],
+        ..Known::default()
+    };
+    table.known(at(5), InstanceId(2), &rest, true).unwrap();
+    table.attach(at(5), &claiming(3, 3, 1), true).unwrap();
+    assert!(!table.is_complete());
+    table
+        .known(at(5), InstanceId(2), &Known::default(), false)
+        .unwrap();
+    assert!(table.is_complete());
+}
+
+#[test]
+fn a_generation_that_a_living_process_answers_to_elsewhere_never_names_another() {
+    // 2#4 was given by an earlier hub and has died since; 2#1 was given before that became known.
+    let mut table = table();
+    let early = table.attach(at(0), &attach(1, 1), true).unwrap();
+    assert_eq!(who(&early), (2, 1));
+    let known = Known {
+        living: vec![peer(7, 2, 4, None)],
+        ..Known::default()
+    };
+    let witness = Attach {
+        known,
+        ..claiming(3, 3, 1)
+    };
+    table.attach(at(1), &witness, true).unwrap();
+    assert_eq!(
+        table.identity(InstanceId(1)),
+        Some((PeerId(2), Generation(5)))
+    );
+    // It lives after all: it is not 2 any more, and nobody is 2#4 twice.
+    let back = table.attach(at(2), &claiming(7, 2, 4), true).unwrap();
+    assert!(back.id_changed);
+    assert_eq!(who(&back), (4, 1));
+}
+
+#[test]
+fn a_returning_member_keeps_its_generation_though_others_have_named_it() {
+    let mut table = table();
+    let known = Known {
+        living: vec![peer(7, 7, 4, None)],
+        ..Known::default()
+    };
+    let witness = Attach {
+        known,
+        ..claiming(3, 3, 1)
+    };
+    table.attach(at(1), &witness, true).unwrap();
+    let back = table.attach(at(2), &claiming(7, 7, 4), true).unwrap();
+    assert_eq!(who(&back), (7, 4));
+    assert_eq!(effects(&mut table), []);
+}
+
+#[test]
+fn whom_nobody_could_reach_while_the_hub_was_stopped_has_all_of_its_time_again() {
+    let mut table = table();
+    table.attach(at(0), &attach(1, 1), false).unwrap();
+    let known = Known {
+        living: vec![peer(3, 3, 1, None)],
+        ..Known::default()
+    };
+    let witness = Attach {
+        known,
+        ..claiming(4, 4, 1)
+    };
+    table.attach(at(1), &witness, false).unwrap();
+    table.detached(at(2), InstanceId(1), GRACE);
+    table.put_off(at(60), GRACE);
+    table.timeout(at(60), 1024);
+    assert_eq!(effects(&mut table), []);
+    table.timeout(at(64), 1024);
+    assert_eq!(effects(&mut table), []);
+    table.timeout(at(65), 1024);
+    assert_eq!(died(&effects(&mut table)), [(1, GoneCause::Expired)]);
+    table.timeout(at(68), 1024);
+    assert_eq!(died(&effects(&mut table)), [(3, GoneCause::Expired)]);
 }
 
 #[test]
@@ -442,7 +640,7 @@ fn who_holds_the_hub_for_gone_comes_back_as_a_new_instance() {
     table.attach(at(0), &named(1, "w"), false).unwrap();
     let stranger = Attach {
         counter: 2,
-        gone_instances: vec![HUB],
+        known: gone(&[HUB.0]),
         ..named(1, "w")
     };
     assert!(matches!(
@@ -455,7 +653,9 @@ fn who_holds_the_hub_for_gone_comes_back_as_a_new_instance() {
         who(&table.attach(at(1), &named(2, "w"), false).unwrap()),
         (2, 2)
     );
-    table.declare_gone(at(2), InstanceId(2), &[HUB]);
+    table
+        .known(at(2), InstanceId(2), &gone(&[HUB.0]), false)
+        .unwrap();
     assert_eq!(died(&effects(&mut table)), [(2, GoneCause::Declared)]);
     assert!(!table.gone(at(2), HUB));
 }
@@ -465,12 +665,8 @@ fn a_generation_that_a_member_knows_to_be_gone_is_never_that_of_a_living_one() {
     let mut table = table();
     table.attach(at(0), &attach(1, 1), true).unwrap();
     let witness = Attach {
-        gone: vec![
-            (PeerId(1), Generation(1)),
-            (PeerId(2), Generation(9)),
-            (PeerId(5), Generation(4)),
-        ],
-        ..attach(2, 1)
+        known: spent(&[(1, 1), (2, 9), (5, 4)]),
+        ..attach(2, 2)
     };
     table.attach(at(1), &witness, true).unwrap();
     let raised = |instance, id, generation| IdentityEffect::Raised {
@@ -509,11 +705,11 @@ fn a_declaration_that_no_honest_member_makes_is_invalid() {
         claiming(1, 65_536, 1),
         claiming(1, 2, u32::MAX),
         Attach {
-            gone: vec![(PeerId(2), Generation(u32::MAX))],
+            known: spent(&[(2, u32::MAX)]),
             ..attach(1, 1)
         },
         Attach {
-            gone_instances: vec![InstanceId(1)],
+            known: gone(&[1]),
             ..attach(1, 1)
         },
     ];
@@ -551,10 +747,10 @@ fn a_new_hub_says_that_its_roster_is_complete_after_a_grace() {
     let mut table = table();
     assert!(!table.is_complete());
     assert_eq!(table.deadline(), Some(at(2)));
-    table.timeout(at(1));
+    table.timeout(at(1), 1024);
     assert_eq!(effects(&mut table), []);
-    table.timeout(at(2));
-    assert_eq!(effects(&mut table), [IdentityEffect::Completed]);
+    table.timeout(at(2), 1024);
+    assert_eq!(effects(&mut table), []);
     assert!(table.is_complete());
     assert_eq!(table.deadline(), None);
 }
@@ -573,10 +769,10 @@ fn a_parent_knows_all_its_children_and_waits_for_nobody() {
 #[test]
 fn a_grace_without_end_has_no_deadline_that_comes() {
     let mut table = table();
-    table.timeout(at(2));
+    table.timeout(at(2), 1024);
     table.attach(at(2), &attach(1, 1), false).unwrap();
     table.detached(at(3), InstanceId(1), Duration::MAX);
-    table.timeout(Instant::from_nanos(u64::MAX - 1));
+    table.timeout(Instant::from_nanos(u64::MAX - 1), 1024);
     assert!(table.identity(InstanceId(1)).is_some());
 }
 
@@ -587,7 +783,7 @@ fn a_newcomer_never_answers_to_the_id_and_generation_of_a_living_process() {
     let newcomer = table.attach(at(1), &attach(7, 1), true).unwrap();
     assert_eq!(newcomer.id, PeerId(2));
     let owner = Attach {
-        gone: vec![(PeerId(2), Generation(3))],
+        known: spent(&[(2, 3)]),
         ..claiming(8, 2, 4)
     };
     let owner = table.attach(at(2), &owner, true).unwrap();

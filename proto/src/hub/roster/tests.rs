@@ -29,8 +29,9 @@ fn attach(n: u64, counter: u64) -> Attach {
         budget: 7,
         message_cap: 9,
         attachments: 16,
-        gone: Vec::new(),
-        gone_instances: Vec::new(),
+        reserve: 0,
+        known: crate::wire::Known::default(),
+        more: false,
     }
 }
 
@@ -303,7 +304,7 @@ fn completeness_is_said_when_it_comes() {
     let mut view = Roster::new();
     tell(&mut hub, 1, &mut view);
     assert!(!view.is_complete());
-    hub.completed();
+    hub.set_complete(true);
     assert!(hub.waiting().eq([InstanceId(1)]));
     assert_eq!(tell(&mut hub, 1, &mut view), [RosterChange::Completed]);
     assert_eq!(hub.waiting().count(), 0);
@@ -338,10 +339,14 @@ fn a_raised_generation_is_told() {
     let mut view = Roster::new();
     tell(&mut hub, 1, &mut view);
     hub.identified(InstanceId(2), PeerId(2), Generation(10));
-    let changed = RosterChange::Changed {
-        instance: InstanceId(2),
+    let instance = InstanceId(2);
+    let identified = RosterChange::Identified {
+        instance,
+        was: (PeerId(2), Generation(1)),
+        announced: false,
     };
-    assert_eq!(tell(&mut hub, 1, &mut view), [changed]);
+    let changes = [identified, RosterChange::Changed { instance }];
+    assert_eq!(tell(&mut hub, 1, &mut view), changes);
     assert_same(&hub, &view);
 }
 
@@ -411,7 +416,7 @@ proptest! {
                         views[usize::from(n == 2)].apply(&update);
                     }
                 }
-                Step::Complete => hub.completed(),
+                Step::Complete => hub.set_complete(true),
                 _ => {}
             }
         }

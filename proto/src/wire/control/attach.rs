@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::Known;
 use crate::id::{Generation, InstanceId, PeerId, PeerName};
 use crate::wire::WireError;
 use crate::wire::cbor::{self, MapReader, MapWriter, Record, Value, ValueReader, ValueWriter};
@@ -22,14 +23,16 @@ pub struct Attach {
     pub handover: bool,
     /// Its receive budget in bytes.
     pub budget: u64,
+    /// What may be under way to it as replies beside its budget, in bytes.
+    pub reserve: u64,
     /// The largest message that it accepts, in bytes.
     pub message_cap: u64,
     /// How many attachments of one message can reach it over this link; 0 for none.
     pub attachments: u8,
-    /// Per id, the highest generation that it knows to be gone.
-    pub gone: Vec<(PeerId, Generation)>,
-    /// Instances that it holds for gone.
-    pub gone_instances: Vec<InstanceId>,
+    /// What it knows of others from the hubs before, as far as it has room here.
+    pub known: Known,
+    /// Whether more of that follows in [`KnownMore`](super::KnownMore) frames.
+    pub more: bool,
 }
 
 impl Attach {
@@ -56,10 +59,11 @@ impl Record for Attach {
         map.optional(4, &self.identity);
         map.field(5, &self.handover);
         map.field(6, &self.budget);
-        map.field(7, &self.message_cap);
-        map.field(8, &self.attachments);
-        map.field(9, &self.gone);
-        map.field(10, &self.gone_instances);
+        map.field(7, &self.reserve);
+        map.field(8, &self.message_cap);
+        map.field(9, &self.attachments);
+        map.field(10, &self.known);
+        map.field(11, &self.more);
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -70,10 +74,11 @@ impl Record for Attach {
             identity: map.optional(4)?,
             handover: map.field(5)?,
             budget: map.field(6)?,
-            message_cap: map.field(7)?,
-            attachments: map.field(8)?,
-            gone: map.field(9)?,
-            gone_instances: map.field(10)?,
+            reserve: map.field(7)?,
+            message_cap: map.field(8)?,
+            attachments: map.field(9)?,
+            known: map.field(10)?,
+            more: map.field(11)?,
         })
     }
 }

@@ -6,11 +6,13 @@
 mod attach;
 mod declare;
 mod hello;
+mod known;
 mod link;
 mod roster;
 
 pub use attach::{Attach, AttachRefusal, AttachRefused, Attached, Detach};
 pub use declare::{Declare, Declared, NamespaceDeclaration};
 pub use hello::Hello;
+pub use known::{Known, KnownMore, KnownPeer};
 pub use link::{Close, Ping, Returned};
-pub use roster::{GoneDeclaration, RosterGone, RosterPeer, RosterUpdate};
+pub use roster::{RosterGone, RosterPeer, RosterUpdate};

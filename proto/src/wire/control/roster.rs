@@ -149,38 +149,3 @@ impl Record for RosterGone {
         })
     }
 }
-
-/// Instances that a member holds for gone; the hub declares them gone for all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GoneDeclaration {
-    /// The instances.
-    pub instances: Vec<InstanceId>,
-}
-
-impl GoneDeclaration {
-    /// Appends the body to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        cbor::encode(self, out);
-    }
-
-    /// Reads the body of a frame.
-    ///
-    /// # Errors
-    ///
-    /// If it is not a map as this one, or a field is missing or has no meaning.
-    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        cbor::decode(bytes)
-    }
-}
-
-impl Record for GoneDeclaration {
-    fn write(&self, map: &mut MapWriter<'_>) {
-        map.field(1, &self.instances);
-    }
-
-    fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
-        Ok(Self {
-            instances: map.field(1)?,
-        })
-    }
-}
