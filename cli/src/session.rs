@@ -165,7 +165,7 @@ impl Session {
         }
     }
 
-    fn sleep(&self, left: Option<Duration>) -> Result<()> {
+    fn sleep(&mut self, left: Option<Duration>) -> Result<()> {
         let timeout = [self.board.timeout(), left].into_iter().flatten().min();
         // A duration that the kernel cannot count is as good as none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());

@@ -40,6 +40,11 @@ pub struct UnknownTicket;
 ///
 /// It is a [`mio::event::Source`] and [`AsFd`]: one descriptor, to be polled for reading, that is
 /// the same as long as the board lives, whatever connections come and go inside. No method waits.
+///
+/// What is sent and answered is gathered, so that a burst costs few system calls: it is written by
+/// [`Board::timeout`], before the caller waits, by [`Board::drive`], when
+/// [`Board::poll_incoming`] has no more, and as soon as there are 64 KiB of it. An answer does not
+/// wait for more than 50 us while others are taken. Before a long computation, [`Board::flush`].
 #[derive(Debug)]
 pub struct Board {
     pub(crate) engine: Engine,
@@ -51,8 +56,10 @@ pub struct Board {
     spaces: Vec<Space>,
     /// Namespaces in which something waits, each once.
     fresh: VecDeque<NamespaceId>,
-    /// Something was taken, and what that allows others to send is not written yet.
+    /// Something was sent or taken, and what follows from it is not written yet.
     unflushed: bool,
+    /// How many handlers of a blocking handle run at once.
+    pub(crate) handlers: usize,
     /// The names of requests that are under way, for codecs that look at them.
     asked: BTreeMap<RequestId, Cow<'static, str>>,
 }
@@ -121,12 +128,23 @@ impl Board {
 
     /// How long the caller may wait for the descriptor: zero while something is left to do or to
     /// take with [`Board::poll_incoming`], `None` for as long as nothing comes. Ask anew before
-    /// every wait.
-    pub fn timeout(&self) -> Option<Duration> {
-        if self.unflushed || self.has_incoming() {
-            return Some(Duration::ZERO);
+    /// every wait: this also writes what was gathered.
+    pub fn timeout(&mut self) -> Option<Duration> {
+        self.flush_pending();
+        match self.has_incoming() {
+            true => Some(Duration::ZERO),
+            false => self.engine.timeout(),
         }
-        self.engine.timeout()
+    }
+
+    /// Writes what was gathered, as far as the connections take it; the rest is written when they
+    /// take more. Only needed before the caller does something else for long.
+    pub fn flush(&mut self) {
+        self.unflushed = false;
+        self.engine.flush();
+        if self.engine.has_source_changes() {
+            self.handle.update(&mut self.engine);
+        }
     }
 
     /// The next thing that came or happened. Take until `None`.
@@ -139,8 +157,7 @@ impl Board {
                 return Some(Incoming::Fault(fault));
             }
             let Some(delivery) = self.next_delivery() else {
-                self.flush_taken();
-                if self.has_incoming() {
+                if self.flush_pending() && self.has_incoming() {
                     continue;
                 }
                 return None;
@@ -188,7 +205,7 @@ impl Board {
         options: SendOptions,
     ) -> Result<MessageId, SendError> {
         let sent = self.engine.send(message, options);
-        self.flush();
+        self.gather();
         Ok(sent?)
     }
 
@@ -207,7 +224,7 @@ impl Board {
         if let Ok(id) = asked {
             self.asked.insert(id, name);
         }
-        self.flush();
+        self.gather();
         Ok(asked?)
     }
 
@@ -216,7 +233,7 @@ impl Board {
     pub fn cancel(&mut self, request: RequestId) {
         let now = self.engine.now();
         self.engine.node().cancel(now, request);
-        self.flush();
+        self.gather();
     }
 
     /// Opens a namespace, or finds it again; `_` is the default one.
@@ -374,7 +391,11 @@ impl Board {
         self.flush();
     }
 
-    pub(crate) fn new(config: Config, codecs: CodecTable) -> Result<Self, BoardError> {
+    pub(crate) fn new(
+        config: Config,
+        codecs: CodecTable,
+        handlers: usize,
+    ) -> Result<Self, BoardError> {
         let (poller, handle) = Poller::new()?;
         let mut board = Self {
             engine: Engine::new(config)?,
@@ -385,6 +406,7 @@ impl Board {
             spaces: Vec::new(),
             fresh: VecDeque::new(),
             unflushed: false,
+            handlers,
             asked: BTreeMap::new(),
         };
         let main = board.ns("_")?;
@@ -444,7 +466,7 @@ impl Board {
         answer: Answer<OwnedFd>,
     ) -> Result<(), UnknownTicket> {
         let answered = self.engine.reply_or_fail(ticket, answer);
-        self.flush();
+        self.gather();
         answered.then_some(()).ok_or(UnknownTicket)
     }
 
@@ -455,20 +477,21 @@ impl Board {
         self.handle.update(&mut self.engine);
     }
 
-    /// Writes what an operation caused, in the caller's thread.
-    pub(crate) fn flush(&mut self) {
-        self.unflushed = false;
-        self.engine.flush();
-        if self.engine.has_source_changes() {
-            self.handle.update(&mut self.engine);
+    /// Leaves it for later to write what an operation caused, while there is room for more.
+    fn gather(&mut self) {
+        self.unflushed = true;
+        if self.engine.has_full_write() {
+            self.flush();
         }
     }
 
-    /// Writes the credit for what was taken since the last time.
-    pub(crate) fn flush_taken(&mut self) {
-        if self.unflushed {
+    /// Writes what was gathered. Whether there was anything.
+    pub(crate) fn flush_pending(&mut self) -> bool {
+        let pending = self.unflushed;
+        if pending {
             self.flush();
         }
+        pending
     }
 
     /// The next event of the node. News of messages are kept for [`Board::next_delivery`].
@@ -489,6 +512,10 @@ impl Board {
     pub(crate) fn next_delivery(&mut self) -> Option<Delivery<OwnedFd>> {
         while let Some(&namespace) = self.fresh.front() {
             let now = self.engine.now();
+            if self.engine.must_flush(now) {
+                // Whoever takes this one may need long for it.
+                self.flush();
+            }
             if let Some(delivery) = self.engine.node().recv(now, namespace) {
                 self.unflushed = true;
                 return Some(delivery);

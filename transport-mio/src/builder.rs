@@ -14,15 +14,33 @@ use crate::error::BoardError;
 /// A builder with a list of names ([`handle`](Self::handle), [`listen_to`](Self::listen_to))
 /// makes a board that is ready from the start: requests for other names are refused at once.
 /// Without one, say [`Board::ready`] when all names are declared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "a builder does nothing until `join`, `listen` or `alone`"]
 pub struct Builder {
     config: Config,
+    most_handlers: usize,
     name: Option<String>,
     codecs: CodecTable,
     handlers: Vec<String>,
     listeners: Vec<String>,
     all_events: bool,
+}
+
+/// How many handlers of one peer run at the same time.
+const HANDLERS: usize = 64;
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            most_handlers: HANDLERS,
+            name: None,
+            codecs: CodecTable::default(),
+            handlers: Vec::new(),
+            listeners: Vec::new(),
+            all_events: false,
+        }
+    }
 }
 
 impl Builder {
@@ -43,6 +61,15 @@ impl Builder {
     /// Which codecs there are and which is used where.
     pub fn codecs(mut self, codecs: CodecTable) -> Self {
         self.codecs = codecs;
+        self
+    }
+
+    /// How many handlers of the [blocking](Board::blocking) handle run at the same time, over all
+    /// threads that serve, and how many lie on one thread's stack because each waits for the next;
+    /// at least 1. Default 64. What comes beyond waits in the receive budget, and its senders with
+    /// it.
+    pub fn handlers(mut self, most: usize) -> Self {
+        self.most_handlers = most.max(1);
         self
     }
 
@@ -140,7 +167,7 @@ impl Builder {
             let checked = PeerName::new(&name).ok_or(BoardError::BadName(name))?;
             self.config.name = Some(checked);
         }
-        let mut board = Board::new(self.config, self.codecs)?;
+        let mut board = Board::new(self.config, self.codecs, self.most_handlers)?;
         if self.handlers.is_empty() && self.listeners.is_empty() && !self.all_events {
             return Ok(board);
         }

@@ -69,7 +69,7 @@ pub use error::{BoardError, NotRun, RequestError, SendError};
 pub use incoming::{Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 pub use outgoing::{Emit, Request};
 pub use peer::{
-    BlockingEmit, BlockingRequest, Cx, Events, Handler, HandlerError, HandlerName, OfContext,
+    BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, HandlerError, HandlerName, OfContext,
     OfMessage, Peer, Pending, Received, State, States, Sub,
 };
 

@@ -308,7 +308,7 @@ fn an_idle_board_sleeps_until_nothing_at_all_is_due() {
         }
     }
     assert_eq!(quiet, 3, "it never came to rest");
-    for board in &both.boards {
+    for board in &mut both.boards {
         assert_eq!(board.timeout(), None, "nothing is due on a local link");
     }
     let before = both.boards.each_ref().map(|board| *board.engine_stats());

@@ -173,7 +173,7 @@ impl Future for Sending {
 }
 
 fn submit(peer: &Peer, submission: Submission, waits: Option<&Waker>) -> Submitted {
-    peer.shared().with(|state| {
+    peer.shared().submit(|state| {
         let State { ops, engine, .. } = state;
         ops.submit(engine, submission, waits)
     })

@@ -139,7 +139,7 @@ impl<R: Decode> Reply<R> {
             Err(not_sent) => return Some(Err(not_sent.into())),
         };
         let shared = self.peer.shared();
-        let submitted = shared.with(|state| {
+        let submitted = shared.submit(|state| {
             let crate::shared::State { ops, engine, .. } = state;
             ops.submit(engine, submission, waits)
         });

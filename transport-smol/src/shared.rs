@@ -2,7 +2,8 @@
 //! is used.
 //!
 //! An operation takes the lock once, tells the node, writes what came of it as far as the sockets
-//! take it, and leaves. Nobody is woken and nothing of the application runs or is dropped before the
+//! take it, and leaves. In a burst only the first message is written so; the rest is left to the
+//! driver's next turn, which writes it together. Nobody is woken and nothing of the application runs or is dropped before the
 //! lock is free.
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use switchboard_os::engine::{Engine, EngineFault};
@@ -23,6 +25,9 @@ use crate::service::Service;
 use crate::state::{State as PeerState, Watchers};
 use crate::stats::HandlerStats;
 use crate::wakeups::Wakeups;
+
+/// Messages that lie no further apart are a burst. A program that sends one now and then is slower.
+const MOMENT: Duration = Duration::from_micros(50);
 
 pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
@@ -56,6 +61,8 @@ pub(crate) struct State {
     wakes: Wakes,
     /// What the driver's timer is set to.
     armed: Option<Instant>,
+    /// When a message was last written in the thread that sent it, since the driver's last turn.
+    written: Option<Instant>,
     pub(crate) closed: bool,
 }
 
@@ -86,6 +93,7 @@ impl Shared {
             drained: None,
             wakes: Wakes::new(),
             armed: None,
+            written: None,
             closed: false,
         };
         let shared = Arc::new(Self {
@@ -105,9 +113,28 @@ impl Shared {
 
     /// Runs an operation and carries out what follows from it.
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut State) -> R) -> R {
+        self.carry_out(|state| {
+            let result = operation(state);
+            state.settle();
+            result
+        })
+    }
+
+    /// Gives a message to the node. A lone one is written at once, in this thread. One that follows
+    /// closely on another waits for the driver's next turn, and so does what comes meanwhile.
+    pub(crate) fn submit<R>(&self, give: impl FnOnce(&mut State) -> R) -> R {
+        self.carry_out(|state| {
+            let result = give(state);
+            if !state.is_burst() {
+                state.settle();
+            }
+            result
+        })
+    }
+
+    fn carry_out<R>(&self, operation: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = operation(&mut state);
-        state.settle();
         let wakes = mem::take(&mut state.wakes);
         let poke = state.needs_driver();
         drop(state);
@@ -122,6 +149,7 @@ impl Shared {
     pub(crate) fn drive<R>(&self, turn: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = turn(&mut state);
+        state.written = None;
         let wakes = mem::take(&mut state.wakes);
         drop(state);
         fire(wakes);
@@ -225,6 +253,21 @@ impl State {
         self.armed
     }
 
+    /// Whether the driver is to write what was just accepted, because another message was written
+    /// in its sender's thread a moment ago, and no turn of the driver's lies between.
+    fn is_burst(&mut self) -> bool {
+        if self.engine.has_full_write() {
+            return false;
+        }
+        let now = self.now();
+        let moment = |written: Instant| now.saturating_since(written) < MOMENT;
+        let follows = self.written.is_some_and(moment);
+        if !follows {
+            self.written = Some(now);
+        }
+        follows
+    }
+
     /// Whether something is left that only the driver does.
     fn needs_driver(&self) -> bool {
         // `None` is no deadline, so an earlier one cannot be told by comparing the options.
@@ -237,6 +280,7 @@ impl State {
             || self.closed
             || self.engine.has_source_changes()
             || self.engine.has_more()
+            || self.engine.has_unwritten()
             || self.service.has_incoming()
     }
 

@@ -115,7 +115,7 @@ impl Polled {
 
     /// Waits, at most so long, and does what came.
     fn turn(&self, most: Duration) {
-        let timeout = self.turns.board.borrow().timeout();
+        let timeout = self.turns.board.borrow_mut().timeout();
         let wait = timeout.map_or(most, |own| own.min(most));
         {
             let (poll, events) = &mut *self.turns.poll.borrow_mut();

@@ -16,6 +16,7 @@ use switchboard_proto::name::{Call, Event};
 use switchboard_proto::wire::Refusal;
 
 use super::cx::Cx;
+use super::pace::Pace;
 use super::subs::Queue;
 use crate::error::BoardError;
 use crate::incoming::failed;
@@ -172,6 +173,8 @@ impl fmt::Debug for Callee {
 /// A handler whose types are forgotten.
 pub(super) trait AnyHandler: Send + Sync {
     fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer<OwnedFd>;
+
+    fn pace(&self) -> &Pace;
 }
 
 pub(super) fn erase<M, R, S>(handler: impl Handler<M, R, S>, once: bool) -> Arc<dyn AnyHandler>
@@ -184,6 +187,7 @@ where
         handler,
         once,
         called: AtomicBool::new(false),
+        pace: Pace::default(),
         types: PhantomData,
     })
 }
@@ -192,6 +196,7 @@ struct Typed<H, M, R, S> {
     handler: H,
     once: bool,
     called: AtomicBool,
+    pace: Pace,
     types: PhantomData<fn(M, S) -> R>,
 }
 
@@ -226,6 +231,10 @@ where
             Ok(Err(fault)) => failed(&fault),
             Err(panic) => panicked(panic),
         }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
     }
 }
 

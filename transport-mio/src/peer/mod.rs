@@ -1,8 +1,10 @@
 //! A handle for programs without an event loop: whoever waits drives the board.
 
+mod cork;
 mod cx;
 mod handler;
 mod outgoing;
+mod pace;
 mod shared;
 mod subs;
 mod task;
@@ -19,6 +21,7 @@ use switchboard_proto::{
     Generation, Hangup, LinkId, Message, MessageId, NamespaceId, PeerId, SendOptions, Stats,
 };
 
+pub use cork::Cork;
 pub use cx::Cx;
 pub use handler::{Handler, HandlerError, HandlerName, OfContext, OfMessage};
 pub use outgoing::{BlockingEmit, BlockingRequest, Pending};
@@ -177,6 +180,24 @@ impl Peer {
     /// `emit("message", value)`.
     pub fn send<'m, M: Encode + ?Sized>(&self, value: &'m M) -> BlockingEmit<'m, M> {
         BlockingEmit::new(self, "message", value)
+    }
+
+    /// Lets what is sent from now on gather, to be written with few system calls when the returned
+    /// value is dropped. Without it, everything is written at once, in the thread that sends it.
+    ///
+    /// ```no_run
+    /// # let peer = switchboard_mio::Board::join("unix:/run/user/1000/demo.sock")?.blocking();
+    /// let cork = peer.cork();
+    /// let asked = (0..100).map(|n| peer.request("square", &n).send());
+    /// let pending = asked.collect::<Result<Vec<_>, _>>()?;
+    /// drop(cork);
+    /// for reply in pending {
+    ///     let square: u64 = reply.wait()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cork(&self) -> Cork {
+        Cork::new(&self.shared)
     }
 
     /// Sends a message that was refused before.

@@ -12,6 +12,7 @@ use switchboard_proto::{Fate, Message, MessageId, Receipt, RequestId};
 use super::Peer;
 use super::shared::Inner;
 use crate::error::{RequestError, SendError};
+use crate::incoming::ReplyOutcome;
 use crate::outgoing::{Draft, common_words, event_words, request_words};
 
 /// A request that is not made yet.
@@ -27,6 +28,8 @@ pub struct BlockingRequest<'m, M: ?Sized, R> {
 pub struct Pending<R> {
     peer: Peer,
     id: RequestId,
+    /// Its outcome was taken.
+    over: bool,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -88,6 +91,7 @@ impl<R> Pending<R> {
         Self {
             peer,
             id,
+            over: false,
             reply: PhantomData,
         }
     }
@@ -119,9 +123,8 @@ impl<R: Decode> Pending<R> {
     /// # Errors
     ///
     /// Why there is no reply.
-    pub fn wait_with_fds(self) -> Result<(R, Vec<OwnedFd>), RequestError> {
-        let done = |inner: &mut Inner| inner.outcomes.get_mut(&self.id)?.take();
-        match self.peer.wait(None, done) {
+    pub fn wait_with_fds(mut self) -> Result<(R, Vec<OwnedFd>), RequestError> {
+        match self.outcome(None) {
             Some(outcome) => outcome.into_parts(),
             // A wait without end ends only with what it waits for.
             None => unreachable!("the wait has no end"),
@@ -133,18 +136,29 @@ impl<R: Decode> Pending<R> {
     /// # Errors
     ///
     /// `Err(self)` where the time is over first; the request goes on.
-    pub fn wait_within(self, time: Duration) -> Result<Result<R, RequestError>, Self> {
-        let until = Instant::now().checked_add(time);
-        let done = |inner: &mut Inner| inner.outcomes.get_mut(&self.id)?.take();
-        match self.peer.wait(until, done) {
+    pub fn wait_within(mut self, time: Duration) -> Result<Result<R, RequestError>, Self> {
+        match self.outcome(Instant::now().checked_add(time)) {
             Some(outcome) => Ok(outcome.decode()),
             None => Err(self),
         }
+    }
+
+    fn outcome(&mut self, until: Option<Instant>) -> Option<ReplyOutcome> {
+        let id = self.id;
+        let outcome = self.peer.wait(until, |inner| {
+            let is_there = inner.outcomes.get(&id).is_some_and(Option::is_some);
+            is_there.then(|| inner.outcomes.remove(&id))??
+        });
+        self.over = outcome.is_some();
+        outcome
     }
 }
 
 impl<R> Drop for Pending<R> {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         self.peer.shared().operate(|inner| {
             inner.outcomes.remove(&self.id);
             // Of a request that has its outcome, the node knows nothing any more.

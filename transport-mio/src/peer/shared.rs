@@ -23,9 +23,6 @@ use crate::board::Board;
 use crate::error::BoardError;
 use crate::incoming::ReplyOutcome;
 
-/// How many handlers run at once, or lie on one thread's stack because each waits for the next.
-const HANDLERS: usize = 64;
-
 thread_local! {
     /// The peers whose handlers this thread is in the middle of, by address.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -36,6 +33,8 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
     pub(super) codecs: Arc<CodecTable>,
+    /// How many handlers run at once, or lie on one thread's stack because each waits for the next.
+    handlers: usize,
 }
 
 #[derive(Debug)]
@@ -67,6 +66,8 @@ pub(super) struct Inner {
     sleeping: Option<Option<switchboard_proto::Instant>>,
     /// Threads that sleep on the condition.
     followers: usize,
+    /// How many [`Cork`](super::Cork)s there are.
+    pub(super) corks: usize,
 }
 
 /// Whether this thread is in the middle of a handler of the peer, and may run one more on top.
@@ -74,7 +75,7 @@ pub(super) fn is_inside(shared: &Arc<Shared>) -> bool {
     let address = Arc::as_ptr(shared) as usize;
     INSIDE.with_borrow(|all| {
         let here = all.iter().filter(|one| **one == address).count();
-        here > 0 && here < HANDLERS
+        here > 0 && here < shared.handlers
     })
 }
 
@@ -84,7 +85,9 @@ pub(super) type Serve<'a> = &'a dyn Fn() -> Option<Peer>;
 impl Shared {
     pub(super) fn new(board: Board) -> Self {
         let codecs = Arc::clone(&board.codecs);
+        let handlers = board.handlers;
         Self {
+            handlers,
             inner: Mutex::new(Inner {
                 board,
                 registry: Registry::new(),
@@ -103,6 +106,7 @@ impl Shared {
                 stirred: false,
                 sleeping: None,
                 followers: 0,
+                corks: 0,
             }),
             changed: Condvar::new(),
             codecs,
@@ -118,6 +122,7 @@ impl Shared {
     pub(super) fn operate<T>(&self, operation: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let result = operation(&mut inner);
+        inner.write();
         self.settle(&mut inner);
         result
     }
@@ -134,6 +139,7 @@ impl Shared {
             if let Some(found) = look(&mut inner) {
                 // To look may have been to send, also to a handler of this very peer, and the
                 // leader that would run it sleeps.
+                inner.write();
                 self.settle(&mut inner);
                 self.hand_over(&inner);
                 return Some(found);
@@ -145,6 +151,10 @@ impl Shared {
                     inner = self.run(inner, task, serve);
                     continue;
                 }
+            }
+            // The batch is over. To write it can bring what is waited for.
+            if inner.board.flush_pending() {
+                continue;
             }
             let left = until.map(|at| at.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -164,7 +174,6 @@ impl Shared {
         mut inner: MutexGuard<'a, Inner>,
         left: Option<Duration>,
     ) -> MutexGuard<'a, Inner> {
-        inner.board.flush_taken();
         let timeout = [inner.board.engine.timeout(), left];
         let timeout = timeout.into_iter().flatten().min();
         let Some(mut poller) = inner.board.poller.take() else {
@@ -234,7 +243,8 @@ impl Shared {
         inner.running -= 1;
         if let (Some(ticket), Some(answer)) = (ticket, answer) {
             inner.cancels.remove(&ticket);
-            // Who asked may have ended meanwhile; the node counts that.
+            // Who asked may have ended meanwhile; the node counts that. It is written with the
+            // answers of the handlers that are called next.
             let _ = inner.board.answer(ticket, answer);
         }
         inner
@@ -357,6 +367,13 @@ impl Inner {
         self.board.close();
     }
 
+    /// Writes what an operation caused, unless more is to come.
+    pub(super) fn write(&mut self) {
+        if self.corks == 0 {
+            self.board.flush_pending();
+        }
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
@@ -424,7 +441,7 @@ impl Inner {
 
     /// Takes messages out of the node, as long as there is somebody to take them.
     pub(super) fn pull(&mut self) {
-        while self.tasks.len() < HANDLERS && !self.is_held_back() {
+        while self.tasks.len() < self.board.handlers && !self.is_held_back() {
             let Some(delivery) = self.board.next_delivery() else {
                 break;
             };
@@ -442,7 +459,6 @@ impl Inner {
             // A `once` leaves the table when it is given out.
             self.declare_changes(namespace);
         }
-        self.board.flush_taken();
     }
 
     /// Whether a queue of events is so long that nothing more is taken for anybody.
@@ -454,7 +470,7 @@ impl Inner {
     }
 
     fn next_task(&mut self) -> Option<Task> {
-        if self.running >= HANDLERS {
+        if self.running >= self.board.handlers {
             return None;
         }
         if self.tasks.is_empty() {
@@ -462,6 +478,12 @@ impl Inner {
         }
         let task = self.tasks.pop_front()?;
         self.running += 1;
+        // An answer waits for those of other handlers to be written with them, but never for one
+        // that may take long.
+        let engine = &self.board.engine;
+        if engine.has_unwritten() && (!task.is_quick() || engine.must_flush(engine.now())) {
+            self.board.flush();
+        }
         Some(task)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
+use switchboard_os::Clock;
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::registry::{Calls, Registry};
 use switchboard_proto::wire::Refusal;
@@ -111,6 +112,13 @@ impl Task {
         self.ticket().map(|ticket| (ticket, flag))
     }
 
+    /// Whether all its handlers were quick when they were last called.
+    pub(super) fn is_quick(&self) -> bool {
+        self.handlers
+            .iter()
+            .all(|handler| handler.pace().is_quick())
+    }
+
     /// Calls the handlers, in the order of their registration.
     pub(super) fn run(self, peer: &Peer) -> Answer<OwnedFd> {
         let cx = Cx::new(peer.at(self.namespace, &self.shown), self.circumstances);
@@ -120,8 +128,12 @@ impl Task {
             true => Answer::NotRun(Refusal::NoHandler),
             false => nothing(),
         };
+        let mut begin = Clock.now();
         for (at, handler) in self.handlers.iter().enumerate() {
             let answer = handler.call(&cx, self.codec, &self.payload);
+            let end = Clock.now();
+            handler.pace().took(end.saturating_sub(begin));
+            begin = end;
             // The first failure of several listeners is what the sender is told.
             if at == 0 || matches!(result, Answer::Reply { .. }) {
                 result = answer;

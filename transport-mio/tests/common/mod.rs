@@ -45,7 +45,7 @@ impl<const N: usize> Loop<N> {
         let now = Instant::now();
         let until: Vec<_> = self
             .boards
-            .iter()
+            .iter_mut()
             .map(|board| board.timeout().map(|timeout| now + timeout))
             .collect();
         let due = until.iter().flatten().min().copied();

@@ -116,7 +116,7 @@ impl Acceptor {
 
 impl Engine {
     pub(super) fn accept_ready(&mut self) {
-        if self.acceptor.slots.is_empty() {
+        if !self.acceptor.slots.iter().flatten().any(|slot| slot.ready) {
             return;
         }
         let now = self.now();

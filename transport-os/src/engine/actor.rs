@@ -292,6 +292,9 @@ impl Engine {
 
     /// Gives a turn to each actor that has something to do.
     pub(super) fn run_actors(&mut self) {
+        if self.actors.slots.is_empty() {
+            return;
+        }
         let now = self.now();
         self.actors.expire(now);
         for _ in 0..self.actors.ready.len() {

@@ -83,6 +83,9 @@ impl Engine {
     }
 
     pub(super) fn finish_dial(&mut self) {
+        if self.dialler.attempt.is_none() {
+            return;
+        }
         let now = self.now();
         let late = |attempt: &Attempt| attempt.until <= now;
         if self.dialler.attempt.as_ref().is_some_and(late) {

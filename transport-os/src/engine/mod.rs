@@ -23,6 +23,7 @@ mod dial;
 mod fault;
 mod links;
 mod source;
+mod unwritten;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,6 +50,7 @@ use links::Links;
 use source::Owner;
 use source::SourceTable;
 pub use source::{Interest, SourceChange, SourceId, Sources};
+use unwritten::Unwritten;
 
 /// Which end of an inherited connection the other process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ pub struct Engine {
     stats: EngineStats,
     /// What the node said last.
     wake: Option<Instant>,
+    unwritten: Unwritten,
     /// What the kernel reads into; its parts go to the node, and its memory comes back.
     buffer: BytesMut,
 }
@@ -122,6 +125,7 @@ impl Engine {
             faults: Faults::default(),
             stats: EngineStats::default(),
             wake: None,
+            unwritten: Unwritten::default(),
             buffer: BytesMut::new(),
         })
     }
@@ -268,6 +272,7 @@ impl Engine {
     }
 
     fn carry_out(&mut self) {
+        self.unwritten = Unwritten::default();
         loop {
             match self.node.poll() {
                 Output::Event(event) => {
@@ -300,8 +305,10 @@ impl Engine {
         options: SendOptions,
     ) -> Result<MessageId, SendError<OwnedFd>> {
         let message = self.check_attachments(message)?;
-        let now = self.now();
-        self.node().send(now, message, options)
+        let (now, size) = (self.now(), message.payload.len());
+        let id = self.node().send(now, message, options)?;
+        self.unwritten.add(now, size);
+        Ok(id)
     }
 
     /// Makes a request, after [`Engine::check_attachments`]. Does not write yet, as
@@ -316,8 +323,10 @@ impl Engine {
         options: RequestOptions,
     ) -> Result<RequestId, SendError<OwnedFd>> {
         let message = self.check_attachments(message)?;
-        let now = self.now();
-        self.node().request(now, message, options)
+        let (now, size) = (self.now(), message.payload.len());
+        let id = self.node().request(now, message, options)?;
+        self.unwritten.add(now, size);
+        Ok(id)
     }
 
     /// Answers, as [`Node::reply`]. Does not write yet, as [`Engine::send`].
@@ -334,8 +343,31 @@ impl Engine {
             let reason = ReplyRefusal::Attachments(SendRefusal::OwnDescriptor);
             return Err(ReplyError { reason, answer });
         }
+        let size = match &answer {
+            Answer::Reply { payload, .. } => payload.len(),
+            Answer::Failed(_) | Answer::NotRun(_) => 0,
+        };
         let now = self.now();
-        self.node.reply(now, ticket, answer)
+        self.node.reply(now, ticket, answer)?;
+        self.unwritten.add(now, size);
+        Ok(())
+    }
+
+    /// Whether a message was accepted since the last flush.
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Whether as much was accepted since the last flush as one write takes, 64 KiB. To let more
+    /// gather saves nothing.
+    pub fn has_full_write(&self) -> bool {
+        self.unwritten.is_full()
+    }
+
+    /// Whether what was accepted since the last flush must not wait for more: it is a
+    /// [full write](Engine::has_full_write), or the first of it waits for 50 us.
+    pub fn must_flush(&self, now: Instant) -> bool {
+        self.unwritten.is_full() || self.unwritten.is_old(now)
     }
 
     /// Answers for a handler that has returned and is not asked again: a reply whose attachments

@@ -8,7 +8,11 @@ use switchboard_mio::Raw;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
     Mio,
+    /// The handle of mio's board that blocks.
+    Blocking,
     Smol,
+    /// The driver of smol's peer beside the program's own future, in one thread.
+    Split,
 }
 
 /// What is measured.
@@ -55,6 +59,8 @@ impl Args {
             match word.as_str() {
                 "--driver" if value == "smol" => driver = Driver::Smol,
                 "--driver" if value == "mio" => driver = Driver::Mio,
+                "--driver" if value == "blocking" => driver = Driver::Blocking,
+                "--driver" if value == "split" => driver = Driver::Split,
                 "--role" => role = Some(value),
                 "--work" => work = value,
                 "--addr" => place = Some(value),

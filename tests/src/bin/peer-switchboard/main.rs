@@ -1,7 +1,7 @@
 //! Switchboard in a benchmark between processes, beside what else one could take.
 //!
 //! It is started once for each role of a work, with
-//! `--role R --work W --addr A --n N [--transport uds|tcp] [--driver mio|smol]`, says `READY` on its
+//! `--role R --work W --addr A --n N [--transport uds|tcp] [--driver mio|blocking|smol|split]`, says `READY` on its
 //! stdout when it can be reached, writes one line of JSON with its figures, and ends when its stdin
 //! does.
 //!
@@ -18,6 +18,7 @@
 )]
 
 mod args;
+mod on_blocking;
 mod on_mio;
 mod on_smol;
 mod report;
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report::exit_on_end_of_stdin()?;
     match args.driver {
         Driver::Mio => on_mio::run(&args),
-        Driver::Smol => smol::block_on(on_smol::run(&args)),
+        Driver::Blocking => on_blocking::run(&args),
+        Driver::Smol | Driver::Split => smol::block_on(on_smol::run(&args)),
     }
 }

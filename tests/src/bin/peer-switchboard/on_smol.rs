@@ -11,34 +11,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use smol::LocalExecutor;
 use switchboard_smol::{Builder, Cx, Hub, Peer, Raw, Reason, RequestError, SendRefusal, builder};
 
-use crate::args::{Args, Role, Work};
+use crate::args::{Args, Driver, Role, Work};
 use crate::report::{self, Latencies, now};
 
 type Done = Result<(), Box<dyn Error>>;
 
 pub(crate) async fn run(args: &Args) -> Done {
-    match args.role {
-        Role::Hub => {
-            let _hub = builder(&args.address).listen().await?;
-            report::ready()?;
-            pending().await
-        }
-        Role::Server => {
-            let server = server(args);
-            let _server = match args.through_hub {
-                true => server.name("server").join().await?,
-                false => server.listen().await?,
+    let builder = match args.role {
+        Role::Hub => builder(&args.address).hub(),
+        Role::Server if args.through_hub => server(args).name("server"),
+        Role::Server => server(args).hub(),
+        Role::Client => builder(&args.address),
+    };
+    match args.driver {
+        Driver::Split => {
+            let (peer, driver) = builder.split().await?;
+            // It ends only with the peer.
+            let driver = async {
+                driver.await;
+                Ok(())
             };
+            smol::future::or(play(&peer, args), driver).await
+        }
+        _ => play(&builder.open()?, args).await,
+    }
+}
+
+async fn play(peer: &Peer, args: &Args) -> Done {
+    peer.connected().await?;
+    match (args.role, args.work) {
+        (Role::Client, Work::Ask(window)) => ask(peer, args, window).await,
+        (Role::Client, Work::Tell) => tell(peer, args).await,
+        (Role::Client, Work::Descriptors(window)) => pass_descriptors(peer, args, window).await,
+        (Role::Hub | Role::Server, _) => {
             report::ready()?;
             pending().await
-        }
-        Role::Client => {
-            let client = builder(&args.address).join().await?;
-            match args.work {
-                Work::Ask(window) => ask(&client, args, window).await,
-                Work::Tell => tell(&client, args).await,
-                Work::Descriptors(window) => pass_descriptors(&client, args, window).await,
-            }
         }
     }
 }
