@@ -120,7 +120,10 @@ pub enum SendRefusal {
         value: u64,
     },
     /// Larger than the receiver accepts.
-    #[error("message of {size} bytes is larger than the receiver's limit of {limit}")]
+    #[error(
+        "message of {size} bytes is larger than the receiver's limit of {limit}: raise its \
+         `message_cap`, or send parts"
+    )]
     TooLarge {
         /// Bytes of the message.
         size: u64,
@@ -128,25 +131,27 @@ pub enum SendRefusal {
         limit: u64,
     },
     /// The event's name is empty, longer than 255 bytes, or contains NUL.
-    #[error("an event name has 1 to 255 bytes and no NUL")]
+    #[error("this cannot be an event name: it has 1 to 255 bytes and no NUL")]
     BadName,
     /// The namespace was never opened on this node.
-    #[error("the namespace was not opened on this node")]
+    #[error("the namespace was not opened on this node: open it first")]
     UnknownNamespace,
     /// No peer has this id, or this name in this generation.
-    #[error("no such peer")]
+    #[error("no such peer: look at the roster, or send to a name, which waits for it")]
     NoSuchPeer,
     /// No peer has a handler for the name, and none will declare one unasked.
-    #[error("no peer handles this name")]
+    #[error("no peer handles this name: look at what the peers have declared")]
     NoHandler,
     /// The deadline is zero.
     #[error("a deadline of zero leaves no time to run: use `Duration::MAX` for none")]
     ZeroDeadline,
     /// Attachments travel to one receiver only.
-    #[error("attachments travel to one receiver, not to many")]
+    #[error("attachments travel to one receiver, not to many: send to each, with duplicates")]
     AttachmentsToMany,
     /// More attachments than a message may have, or than may be on their way to one receiver.
-    #[error("{count} attachments are more than `{limit}` allows ({value})")]
+    #[error(
+        "{count} attachments are more than `{limit}` allows ({value}): send fewer, or raise it"
+    )]
     TooManyAttachments {
         /// Attachments of the message.
         count: usize,
@@ -156,24 +161,30 @@ pub enum SendRefusal {
         value: usize,
     },
     /// A link on the way cannot carry attachments.
-    #[error("attachments cannot reach this peer: a link on the way is no unix socket")]
+    #[error(
+        "attachments cannot reach this peer, a link on the way is no unix socket: send without \
+         them, or join by a unix socket"
+    )]
     AttachmentsUnsupported,
     /// The peer is not ready, so it is unknown when the attachments would leave this process.
     #[error("the peer is not ready: queue the attachments only if that may take long")]
     AttachmentsNotReady,
     /// An attachment is one of this node's own connections; told by the driver, which alone can see
     /// that. In its own queue, a socket would keep itself alive.
-    #[error("an attachment is a connection of this node itself, which cannot be sent")]
+    #[error(
+        "an attachment is a connection of this node itself, which can never be sent: send another \
+         descriptor"
+    )]
     OwnDescriptor,
     /// The peer broke the rules of its conversation with this node, so that nothing it says of what
     /// it received can be believed. It can be reached again when it has joined as a new instance.
     #[error("the peer broke the rules of its conversation with this node: it has to start again")]
     PeerFault,
     /// This target cannot be asked: a request goes to one peer.
-    #[error("a request goes to one peer")]
+    #[error("a request goes to one peer: name one, or ask each")]
     NotOnePeer,
     /// This node was closed.
-    #[error("this node is closed")]
+    #[error("this node is closed: make another one")]
     Closed,
 }
 

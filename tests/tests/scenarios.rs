@@ -1,9 +1,11 @@
 //! Whether `tests/SCENARIOS.md` is complete and true.
 
+mod sources;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sources::{programs, quoted, workspace};
 use switchboard_proto::{Config, Reconnect};
 
 const PAGE: &str = include_str!("../SCENARIOS.md");
@@ -30,33 +32,6 @@ fn rows() -> Vec<(&'static str, &'static str)> {
         is_id.then_some((id, shown))
     });
     rows.collect()
-}
-
-/// Everything that stands in backquotes.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-fn workspace() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package
-        .parent()
-        .expect("it lies in the workspace")
-        .to_owned()
-}
-
-/// All programs of a folder, as text.
-fn programs(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            text += &programs(&path);
-        } else if path.extension().is_some_and(|kind| kind == "rs") {
-            text += &std::fs::read_to_string(path).unwrap();
-        }
-    }
-    text
 }
 
 #[test]

@@ -165,6 +165,7 @@ fn who_waits_takes_over_from_who_gives_up() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));
     hub.on("slow", |(): ()| {
+        // What it takes, not what anybody waits for: longer than the other thread drives.
         std::thread::sleep(Duration::from_millis(400));
         Ok(())
     })
@@ -180,6 +181,7 @@ fn who_waits_takes_over_from_who_gives_up() {
     std::thread::scope(|scope| {
         // It drives until it gives up, before the answer is there and without any news.
         scope.spawn(|| states.next_within(Duration::from_millis(200)));
+        // So that the other one drives by now; if it does not yet, this shows less and nothing wrong.
         std::thread::sleep(Duration::from_millis(50));
         let answered = pending.wait_within(Duration::from_secs(5));
         assert!(answered.is_ok_and(|answer| answer.is_ok()), "nobody drives");
@@ -352,7 +354,8 @@ fn a_message_to_oneself_wakes_the_thread_that_serves() {
         .unwrap()
         .forever();
     start(&hub);
-    // The thread sleeps by then, and this one does not wait for what it does.
+    // The thread sleeps by then, and this one does not wait for what it does. A thread that is awake
+    // yet shows less, and never something wrong.
     std::thread::sleep(Duration::from_millis(200));
     hub.emit("note", &7_u32).to(Hub).wait().unwrap();
     assert_eq!(heard.recv_timeout(PATIENCE), Ok(7));
@@ -414,6 +417,80 @@ fn a_peer_that_is_killed_is_known_to_be_gone_at_once() {
 }
 
 #[test]
+#[ignore = "a part of `a_peer_in_a_program_without_standard_descriptors_keeps_to_its_own`"]
+fn part_that_prints_and_asks() {
+    let Some(address) = common::part() else {
+        return;
+    };
+    // Its sockets would have the lowest free numbers, and these are what a print writes to.
+    let peer = member("bare", &address);
+    for n in 0..100 {
+        println!("stray line {n}");
+        eprintln!("stray line {n} on stderr");
+        assert_eq!(peer.request(ADD, &(n, 1)).wait().unwrap(), n + 1);
+    }
+}
+
+#[test]
+fn a_peer_in_a_program_without_standard_descriptors_keeps_to_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b))
+        .unwrap()
+        .forever();
+    start(&hub);
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let address = hub.address().unwrap();
+        let ended = common::start_part_closing("part_that_prints_and_asks", &address, closed)
+            .wait()
+            .unwrap();
+        assert!(ended.success(), "{closed}: {ended}");
+    }
+    assert_eq!(hub.engine_stats().accepted, 4);
+}
+
+#[test]
+fn hazard_x10_what_the_socket_does_not_take_holds_up_no_other_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = address_in(&folder);
+    // A hub that never reads: its board is not driven once the member is attached.
+    let mut silent = common::first_hub().listen(&address).unwrap();
+    let member = member("one", &address);
+    let end = Instant::now() + PATIENCE;
+    while !member.is_connected() {
+        assert!(Instant::now() < end, "not connected");
+        silent.drive().unwrap();
+        member.connected(Duration::from_millis(1));
+    }
+    let blocked = member.clone();
+    let large = switchboard_mio::Raw::from(vec![0; 1 << 20]);
+    let taken = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&taken);
+    // It waits for room that nobody makes.
+    let writing = std::thread::spawn(move || {
+        while blocked.emit("bulk", &large).to(Hub).wait().is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // The send buffer has room for 8 of them.
+    while taken.load(Ordering::Relaxed) < 7 {
+        assert!(Instant::now() < end, "not even these");
+        std::thread::yield_now();
+    }
+    // Meanwhile every other thread has the peer for itself.
+    for _ in 0..1000 {
+        assert!(member.id().is_some() && member.is_connected());
+        member.set_default_deadline(Duration::from_secs(10));
+    }
+    let asked = member.request::<_, ()>("any", &()).to(Hub);
+    let asked = asked.deadline(Duration::from_millis(50)).wait();
+    assert!(asked.is_err(), "it came back at its deadline: {asked:?}");
+    assert!(!writing.is_finished(), "the writer still waits");
+    member.close();
+    writing.join().unwrap();
+}
+
+#[test]
 fn dropping_a_request_cancels_it_and_its_handler_sees_that() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));
@@ -453,7 +530,8 @@ fn a_deadline_made_while_another_thread_sleeps_in_the_poller_is_kept() {
     assert!(member.connected(PATIENCE));
     member.spawn().unwrap();
     let end = Instant::now() + PATIENCE;
-    // The thread has nothing to wait for but bytes.
+    // The thread has nothing to wait for but bytes. One that is awake yet shows less, and never
+    // something wrong.
     std::thread::sleep(Duration::from_millis(500));
     let request = member.request::<_, ()>("later", &()).to("not yet there");
     let pending = request.deadline(Duration::from_millis(50)).send().unwrap();
@@ -538,6 +616,7 @@ fn close_ends_what_waits_and_the_drop_of_the_last_handle_closes() {
     });
     let closing = nobody.clone();
     let serving = std::thread::spawn(move || closing.serve());
+    // So that both wait by now; what begins after the close shows less, and ends as well.
     std::thread::sleep(Duration::from_millis(20));
     nobody.close();
     let outcome = request.join().unwrap();

@@ -30,6 +30,7 @@ compile_error!(
 );
 
 mod address;
+mod advice;
 mod attachments;
 #[cfg(feature = "test-util")]
 mod census;

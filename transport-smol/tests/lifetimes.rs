@@ -349,9 +349,12 @@ fn an_idle_driver_sleeps() {
         })
         .detach();
         let _: u32 = third.request("get", &()).to(Hub).await.unwrap();
-        // Marks and roster news come to rest: everybody has taken everything.
-        async_io::Timer::after(Duration::from_millis(100)).await;
-        let before = polls.load(Ordering::Relaxed);
+        // Marks and roster news come to rest: nothing has woken it for longer than a mark waits.
+        let mut before = 0;
+        while before != polls.load(Ordering::Relaxed) {
+            before = polls.load(Ordering::Relaxed);
+            async_io::Timer::after(Duration::from_millis(100)).await;
+        }
         for _ in 0..100 {
             let _: u32 = members[0].request("get", &()).to(Hub).await.unwrap();
         }

@@ -382,6 +382,7 @@ fn a_sleeping_driver_is_woken_for_a_deadline_that_comes_before_its_own() {
     let place = Place::new();
     run(async {
         let (_hub, members) = world(&place, &["a"]).await;
+        // So that it sleeps: a driver that is awake yet shows less, and never something wrong.
         async_io::Timer::after(Duration::from_millis(100)).await;
         // Nothing is written, so nothing else wakes it.
         let nobody = members[0].request::<_, ()>("x", &()).to("nobody");
@@ -645,7 +646,8 @@ fn a_stream_that_is_not_read_holds_its_senders_up_and_loses_nothing() {
             there.request::<_, u32>("get", &()).to(Hub).await.unwrap(),
             1
         );
-        // When all has come to rest, it is the reader that sets things going again.
+        // When all has come to rest, it is the reader that sets things going again. What comes later
+        // than this would be counted as well, so too short a time shows less and nothing wrong.
         async_io::Timer::after(Duration::from_millis(100)).await;
         let taken = hub.stats().core.delivered;
         assert!(

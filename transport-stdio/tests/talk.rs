@@ -31,6 +31,7 @@ fn play(role: &str) {
         "large" => large(),
         "reads file" => reads_file(),
         "half a frame" => half_a_frame(),
+        "sends without end" => sends_without_end(),
         role => panic!("unknown role {role}"),
     }
 }
@@ -280,6 +281,63 @@ fn half_a_frame_before_a_death_costs_that_frame_and_nothing_else() {
     assert!(exited.attached);
     assert_eq!(&*parent.recv().expect("it came whole").payload, b"whole");
     assert!(parent.recv().is_none());
+}
+
+/// As fast as it can, for as long as it lives; nobody has asked for it.
+fn sends_without_end() {
+    let mut pump = Pump::child(&["refused"]).unwrap();
+    pump.until("the parent", |pump| {
+        pump.engine.node_ref().is_connected().then_some(())
+    });
+    let mut refused = 0_u64;
+    pump.serve_between(|pump| {
+        for _ in 0..100 {
+            let word = message(Target::Hub, "word", &[0; 10_000], Vec::new());
+            let sent = pump.engine.send(word, SendOptions::default());
+            if let Err(error) = sent {
+                assert!(matches!(error.reason, SendRefusal::Full { .. }), "{error}");
+                refused += 1;
+                break;
+            }
+        }
+        pump.engine.flush();
+        while let Some(question) = pump.recv() {
+            pump.answer(&question, &refused.to_be_bytes());
+        }
+    });
+}
+
+#[test]
+fn hazard_s13_a_child_that_sends_without_end_holds_up_itself_and_no_sibling() {
+    for channel in CHANNELS {
+        let mut parent = Pump::hub();
+        let flood = role("sends without end")
+            .name("flood")
+            .channel(channel)
+            .spawn_on(&mut parent)
+            .unwrap();
+        let quiet = role("echo")
+            .name("quiet")
+            .channel(channel)
+            .spawn_on(&mut parent)
+            .unwrap();
+        // Nobody takes what the one sends: its own buffer fills, and it is told.
+        let mut before = 0;
+        parent.until("the flood to be refused", |parent| {
+            let id = parent.request(&flood, "refused", b"");
+            let answer = parent.reply(id);
+            before = u64::from_be_bytes(answer.try_into().unwrap());
+            (before > 0).then_some(())
+        });
+        for n in 0..100_u8 {
+            let id = parent.request(&quiet, "echo", &[n]);
+            assert_eq!(parent.reply(id), [n]);
+        }
+        // What the parent holds of it is within the budget that it gave, 8 MiB.
+        let held = 10_000 * parent.engine.node_ref().unread();
+        assert!(held <= 8 << 20, "{held}");
+        assert!(held > 1 << 20, "it was no flood: {held}");
+    }
 }
 
 #[test]

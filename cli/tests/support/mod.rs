@@ -138,6 +138,7 @@ fn answer(peer: &Peer) {
     };
     peer.on("fail", fail).unwrap().forever();
     let sleep = |millis: u64| -> Result<(), Fault> {
+        // What the caller asked for.
         thread::sleep(Duration::from_millis(millis));
         Ok(())
     };
@@ -234,6 +235,7 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        // Between two looks at what announces itself by no descriptor.
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -82,23 +82,23 @@ impl CloseCode {
 impl fmt::Display for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Normal => "closed in good order",
-            Self::Handover => "the hub handed over",
-            Self::ProtocolViolation => "the protocol was violated",
-            Self::VersionMismatch => "no protocol version in common",
-            Self::FrameTooLarge => "a frame was too large",
-            Self::CreditOverrun => "more was sent than the credit allowed",
-            Self::ForgedSource => "a frame came from an instance not attached to the link",
-            Self::AttachmentsUnclear => "attachments were lost, unclear of which frame",
-            Self::HelloTimeout => "no hello came in time",
-            Self::LeaseExpired => "the lease expired",
-            Self::Fenced => "the instance was declared gone",
-            Self::NameTaken => "a living peer has the name",
-            Self::WriteStalled => "the other end did not read",
-            Self::Internal => "internal error of the other end",
-            Self::TooManyPeers => "the hub has as many peers as it may",
-            Self::Replaced => "replaced by a later link of the same instance",
-            Self::HelloExpected => "the first frame was not a hello",
+            Self::Normal => "closed in good order: nothing is wrong",
+            Self::Handover => "the hub handed over: attach to the new one",
+            Self::ProtocolViolation => "the protocol was violated: a defect of one of the two programs, report it",
+            Self::VersionMismatch => "no protocol version in common: update the older of the two programs",
+            Self::FrameTooLarge => "a frame was longer than this link allows: a defect of one of the two programs, report it",
+            Self::CreditOverrun => "more was sent than the credit allowed: a defect of the sender, report it",
+            Self::ForgedSource => "a frame came from an instance not attached to the link: a defect of the sender, report it",
+            Self::AttachmentsUnclear => "attachments were lost, unclear of which frame: raise the limits of open files and reconnect",
+            Self::HelloTimeout => "no hello came in time: look whether the other end speaks this protocol",
+            Self::LeaseExpired => "nothing was heard for the length of the lease: look at the network and reconnect",
+            Self::Fenced => "the instance was declared gone: join again as a new one",
+            Self::NameTaken => "a living peer has the name: choose another, or wait for its end",
+            Self::WriteStalled => "nothing was read for too long: look what blocks the reader, and reconnect",
+            Self::Internal => "internal error of the other end: reconnect, and report it",
+            Self::TooManyPeers => "the hub has as many peers as it may: raise its limit, or come back later",
+            Self::Replaced => "replaced by a later link of the same instance: nothing is to be done",
+            Self::HelloExpected => "the first frame was not a hello: a defect of the other end, or another protocol",
         })
     }
 }
@@ -169,19 +169,27 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoSuchPeer => "no such peer",
-            Self::NoHandler => "no handler for the name",
-            Self::NoNamespace => "the namespace is not open",
-            Self::Full => "no room for the message",
-            Self::Expired => "the message's time was over",
-            Self::Codec => "unknown payload codec",
-            Self::AttachmentsUnsupported => "attachments cannot reach the peer",
-            Self::Cancelled => "cancelled by the sender",
-            Self::NotReady => "the peer is not ready",
-            Self::HandlerLimit => "too many handlers are running",
-            Self::Closed => "the peer is closing",
-            Self::PeerGone => "the peer's instance has ended",
-            Self::PeerFault => "the peer broke the rules of the conversation",
+            Self::NoSuchPeer => "no such peer: look at the roster, or send to a name and wait",
+            Self::NoHandler => "no handler for the name: look at what the peer has declared",
+            Self::NoNamespace => "the namespace is not open: look at what the peer has declared",
+            Self::Full => "the receiver has no room for the message: repeat later, or send less",
+            Self::Expired => "the message's time was over: give it more",
+            Self::Codec => {
+                "the receiver does not know the payload's codec: use one that both ends have"
+            }
+            Self::AttachmentsUnsupported => {
+                "attachments cannot reach the peer: send without them, or join it by a unix socket"
+            }
+            Self::Cancelled => "cancelled by the sender: nobody waits for it",
+            Self::NotReady => "the peer is not ready: repeat when it is",
+            Self::HandlerLimit => {
+                "too many handlers are running: repeat later, or raise the receiver's limit"
+            }
+            Self::Closed => "the peer is closing: choose another",
+            Self::PeerGone => "the peer's instance has ended: look for its successor",
+            Self::PeerFault => {
+                "the peer broke the rules of the conversation: a defect of it, report it"
+            }
         })
     }
 }
@@ -204,6 +212,17 @@ mod tests {
                 assert_eq!(code.to_u16(), number);
                 assert!(texts.insert(code.to_string()));
             }
+        }
+    }
+
+    #[test]
+    fn every_reason_to_close_and_to_refuse_says_what_to_do() {
+        let closes = (0..=u16::MAX).filter_map(CloseCode::from_u16);
+        let refusals = (0..=u8::MAX).filter_map(Refusal::from_u8);
+        let texts = closes.map(|code| code.to_string());
+        for text in texts.chain(refusals.map(|refusal| refusal.to_string())) {
+            let (what, advice) = text.split_once(": ").expect(&text);
+            assert!(what.len() > 8 && advice.len() > 8, "{text}");
         }
     }
 

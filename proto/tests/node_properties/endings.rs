@@ -147,3 +147,91 @@ fn a_message_as_large_as_one_that_was_taken_back_still_gets_its_credit() {
     world.pass(Duration::from_secs(1));
     assert_eq!(world.take(2).len(), 1);
 }
+
+/// What a drain has reported, if it has.
+fn drained(world: &World, at: usize) -> Vec<bool> {
+    let events = world.events[at].iter();
+    events
+        .filter_map(|event| match event {
+            Event::Drained { clean } => Some(*clean),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn hazard_d1_a_drain_takes_nothing_more_and_is_clean_when_all_was_taken() {
+    let mut world = World::new(2);
+    world.serve_all(&["ask"], &["tell"]);
+    let now = world.now;
+    for n in 0..10 {
+        let told = message(Target::Hub, "tell", &[n]);
+        let sent = world.nodes[1].send(now, told, SendOptions::default());
+        sent.unwrap();
+    }
+    let asked = message(Target::Hub, "ask", b"");
+    let asked = world.nodes[1].request(now, asked, RequestOptions::default());
+    world.nodes[1].drain(now, Duration::from_secs(5));
+    let refused = world.nodes[1].send(
+        now,
+        message(Target::Hub, "tell", b"late"),
+        SendOptions::default(),
+    );
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason, SendRefusal::Closed);
+    assert_eq!(&refused.message.payload[..], b"late", "it comes back");
+    world.pass(Duration::from_secs(1));
+    assert!(
+        drained(&world, 1).is_empty(),
+        "nobody has taken anything yet"
+    );
+    let taken = world.take(0);
+    assert_eq!(taken.len(), 11);
+    world.pass(Duration::from_secs(1));
+    assert!(drained(&world, 1).is_empty(), "the answer is missing");
+    let DeliveryKind::Request { ticket, .. } = taken[10].kind else {
+        panic!("{:?}", taken[10])
+    };
+    let now = world.now;
+    world.nodes[0].reply(now, ticket, reply(b"yes")).unwrap();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(drained(&world, 1), [true]);
+    assert_eq!(world.nodes[1].undelivered(), []);
+    let answered = |event: &Event<_>| matches!(event, Event::Outcome { request, outcome: Outcome::Reply { .. } } if Ok(*request) == asked.as_ref().copied().map_err(drop));
+    assert!(world.events[1].iter().any(answered));
+}
+
+#[test]
+fn hazard_d1_a_drain_that_runs_out_of_time_lists_exactly_what_was_not_taken() {
+    let mut world = World::new(2);
+    world.serve_all(&["ask"], &["tell"]);
+    let send = |world: &mut World, n: u8| {
+        let now = world.now;
+        let told = message(to(2), "tell", &[n]);
+        world.nodes[1]
+            .send(now, told, SendOptions::default())
+            .unwrap()
+    };
+    let taken: Vec<MessageId> = (0..3).map(|n| send(&mut world, n)).collect();
+    world.run();
+    assert_eq!(world.take(2).len(), taken.len());
+    world.pass(Duration::from_secs(1));
+    world.stopped.insert(2);
+    let left: Vec<MessageId> = (3..8).map(|n| send(&mut world, n)).collect();
+    let now = world.now;
+    world.nodes[1].drain(now, Duration::from_secs(2));
+    world.pass(Duration::from_millis(1999));
+    assert!(drained(&world, 1).is_empty());
+    world.pass(Duration::from_millis(1));
+    assert_eq!(drained(&world, 1), [false], "once, at its time");
+    assert_eq!(world.nodes[1].undelivered(), left);
+    // The end says the same of each of them, and of no other.
+    let now = world.now;
+    world.nodes[1].close(now);
+    world.run();
+    let fates = world.events[1].iter().filter_map(|event| match event {
+        Event::Fate { message, .. } => Some(*message),
+        _ => None,
+    });
+    assert_eq!(fates.collect::<Vec<_>>(), left);
+}

@@ -299,3 +299,28 @@ fn any_call(world: &mut World, dice: &mut Dice, links: &mut Vec<LinkId>) {
         }
     }
 }
+
+#[test]
+fn too_many_attachments_come_back_with_the_limit() {
+    let mut world = World::new(1);
+    world.serve_all(&["ask"], &["tell"]);
+    let now = world.now;
+    let mut told = message(Target::Hub, "tell", b"x");
+    told.attachments = world.handles(0..17);
+    let refused = world.nodes[1].send(now, told, SendOptions::default());
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "17 attachments are more than `attachments` allows (16): send fewer, or raise it"
+    );
+    let numbers = refused.message.attachments.iter();
+    assert!(numbers.map(|handle| handle.number).eq(0..17), "all of them");
+    // What is refused is not remembered: the next message goes.
+    let mut fewer = refused.message;
+    fewer.attachments.truncate(16);
+    world.nodes[1]
+        .send(now, fewer, SendOptions::default())
+        .unwrap();
+    world.run();
+    assert_eq!(world.take(0)[0].attachments.len(), 16);
+}

@@ -8,6 +8,7 @@ mod attachments;
 mod breaches;
 mod chunks;
 mod endings;
+mod flows;
 mod framing;
 mod handles;
 mod queues;

@@ -235,7 +235,10 @@ fn hazard_k7_the_remaining_time_travels_and_expired_work_is_not_begun() {
     let ended = outcomes(&world, 1);
     assert_eq!(
         ended,
-        [(second, "not run: the message's time was over".into())]
+        [(
+            second,
+            "not run: the message's time was over: give it more".into()
+        )]
     );
     world.pass(Duration::from_millis(1));
     assert_eq!(

@@ -50,15 +50,28 @@ impl Raw {
         raw
     }
 
-    /// Writes bytes and lets the hub work.
+    /// Writes bytes and lets the world work. Whatever they are, they cost no more memory than a few
+    /// times what they are themselves.
+    #[track_caller]
     pub fn says(&self, world: &mut World, bytes: &[u8]) {
-        world.say(self.wire, bytes, Vec::new());
-        world.run();
+        self.says_with(world, bytes, Vec::new());
     }
 
+    #[track_caller]
     pub fn says_with(&self, world: &mut World, bytes: &[u8], handles: Vec<Handle>) {
-        world.say(self.wire, bytes, handles);
-        world.run();
+        let cost = allocation_counter::measure(|| {
+            world.say(self.wire, bytes, handles);
+            world.run();
+        });
+        // The world holds them once in the connection and once in the read; with what the others
+        // write in answer.
+        let most = 256 * 1024 + 8 * bytes.len() as u64;
+        assert!(
+            cost.bytes_max < most,
+            "{} bytes cost {}",
+            bytes.len(),
+            cost.bytes_max
+        );
     }
 
     /// The frames that the hub has written since the last call.

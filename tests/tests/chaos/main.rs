@@ -100,6 +100,7 @@ fn census(folder: &Path, before: usize) {
             Instant::now() < give_up,
             "children {children:?}, descriptors {before} before and {open} after"
         );
+        // Between two looks: what the kernel takes back last announces itself by nothing.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -71,6 +71,7 @@ impl Troupe {
         let give_up = Instant::now() + PATIENCE;
         while player.process.try_reap().is_none() {
             assert!(Instant::now() < give_up, "{} does not die", player.name);
+            // Between two looks: the troupe is played by one thread that waits for nothing else.
             std::thread::sleep(Duration::from_millis(1));
         }
         player.lives += 1;
@@ -102,6 +103,7 @@ impl Troupe {
                     "{} does not come to an end",
                     player.name
                 );
+                // Between two looks for a file, which announces itself by no descriptor.
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

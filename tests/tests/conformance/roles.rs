@@ -54,6 +54,7 @@ fn echo(app: &dyn App) {
     on(
         "exits soon",
         Box::new(|_, _| {
+            // What the scenario says: 100 ms into handling.
             std::thread::sleep(Duration::from_millis(100));
             std::process::exit(7)
         }),

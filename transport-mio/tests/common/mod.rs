@@ -118,6 +118,21 @@ pub(crate) fn start_part(test: &str, argument: &str) -> Child {
         .unwrap()
 }
 
+/// As [`start_part`], with the redirections that a shell makes, such as `<&-`.
+pub(crate) fn start_part_closing(test: &str, argument: &str, redirections: &str) -> Child {
+    let arguments = [test, "--exact", "--ignored", "--nocapture"];
+    Command::new("sh")
+        .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
+        .arg(std::env::current_exe().unwrap())
+        .args(arguments)
+        .env(ROLE, argument)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// The argument of a part; `None` when the test was run by hand.
 pub(crate) fn part() -> Option<String> {
     std::env::var(ROLE).ok()

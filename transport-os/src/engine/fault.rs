@@ -5,6 +5,7 @@ use std::io;
 
 use switchboard_proto::ConfigError;
 
+use crate::advice::Advised;
 use crate::{Address, ConnectError};
 
 /// Why there is no engine.
@@ -28,13 +29,13 @@ pub enum EngineFault {
     #[error(transparent)]
     Connect(ConnectError),
     /// The hub did not answer in time; the node decides when to try again.
-    #[error("{address} did not answer within 5 s")]
+    #[error("{address} did not answer within 5 s: look whether its process is stopped")]
     ConnectTimeout {
         /// The address.
         address: Address,
     },
     /// Connections at this address are not accepted for a moment: something ran out.
-    #[error("accepting at {address} pauses for 100 ms: {error}")]
+    #[error("accepting at {address} pauses for 100 ms: {}", Advised(error))]
     AcceptPaused {
         /// The address.
         address: Address,
@@ -53,7 +54,10 @@ pub enum EngineFault {
         what: String,
     },
     /// The listener cannot be used any more.
-    #[error("the listener at {address} is closed: {error}")]
+    #[error(
+        "the listener at {address} is closed: {}; listen again",
+        Advised(error)
+    )]
     ListenerClosed {
         /// The address.
         address: Address,

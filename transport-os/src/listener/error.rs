@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::AddressError;
+use crate::advice::Advised;
 
 /// Why nothing listens at the address now, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ pub enum ListenError {
         address: String,
     },
     /// Anything else, such as a full disk or no free descriptor.
-    #[error("listening at {address} failed, to {doing}: {source}")]
+    #[error("listening at {address} failed, to {doing}: {}", Advised(source))]
     Io {
         /// The address as written.
         address: String,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::child::Child;
 use super::keeper;
+use crate::advice::Advised;
 
 /// How parent and child talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -71,7 +72,11 @@ pub enum OnDrop {
 pub enum SpawnError {
     /// The program could not be executed: not found, no right to, not a program, bad working
     /// directory.
-    #[error("cannot start {}: {source}", .program.display())]
+    #[error(
+        "cannot start {}: {}; check its path, that it may be executed, and the working directory",
+        .program.display(),
+        Advised(source)
+    )]
     Program {
         /// The program as it was named.
         program: PathBuf,
@@ -80,11 +85,14 @@ pub enum SpawnError {
     },
     /// A channel, a pipe or the thread that starts children could not be made, mostly for lack of
     /// descriptors or memory.
-    #[error("cannot start a child: {0}")]
+    #[error("cannot start a child: {}", Advised(.0))]
     Resources(#[source] io::Error),
     /// This process is a fork of one that had children, and has not executed a program since. The
     /// thread that starts children did not come along, and the children are not its own.
-    #[error("cannot start a child in a forked process that has not executed a program")]
+    #[error(
+        "cannot start a child in a forked process that has not executed a program: execute one \
+         first, or start the child before the fork"
+    )]
     Forked,
 }
 

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, sockopt};
 
 use super::{Kind, Stream};
+use crate::advice::Advised;
 use crate::credentials::own_uid;
 use crate::{Address, AddressError, UnixPath, peer_uid, sys};
 
@@ -96,7 +97,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Anything else, such as no free descriptor.
-    #[error("connecting to {address} failed: {source}")]
+    #[error("connecting to {address} failed: {}", Advised(source))]
     Io {
         /// The address as written.
         address: String,

@@ -300,10 +300,17 @@ impl Pump {
 
     /// Serves until the parent is gone.
     pub fn serve(&mut self, mut handler: impl FnMut(&mut Self, Delivery<OwnedFd>)) {
-        loop {
-            while let Some(delivery) = self.recv() {
-                handler(self, delivery);
+        self.serve_between(|pump| {
+            while let Some(delivery) = pump.recv() {
+                handler(pump, delivery);
             }
+        });
+    }
+
+    /// Does this between all rounds, until the parent is gone.
+    pub fn serve_between(&mut self, mut work: impl FnMut(&mut Self)) {
+        loop {
+            work(self);
             if self
                 .events
                 .iter()
