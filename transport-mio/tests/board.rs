@@ -277,6 +277,7 @@ fn hazard_x5_more_ready_links_than_one_report_holds_are_all_read_in_one_turn() {
     // The light one comes last.
     let blob = Raw::from(vec![1]);
     both.boards[1].emit(BLOB, &blob).to(Hub).send().unwrap();
+    both.boards[1].flush();
     both.boards[0].drive().unwrap();
     let reads = both.boards[0].engine_stats().reads - before;
     assert!(reads > BUSY as u64, "only {reads} links were read");
