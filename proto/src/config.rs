@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::PeerName;
 use crate::wire::limits;
 
+/// The smallest receive budget: what a sender may count on before it knows more.
+pub(crate) const LEAST_BUDGET: u64 = 16 * 1024;
+
 /// Whether a node is the hub of its application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -157,7 +160,7 @@ impl Config {
             (
                 "receive_budget",
                 self.receive_budget,
-                self.receive_budget >= 16 * 1024,
+                self.receive_budget >= LEAST_BUDGET,
                 "at least 16 KiB",
             ),
             (

@@ -3,6 +3,7 @@
 
 mod answer;
 mod breach;
+mod credit;
 mod death;
 mod dial;
 mod encode;
@@ -42,6 +43,7 @@ use crate::stats::Stats;
 use crate::talk::{Books, BufferPool, Ledger, Rooms};
 use crate::time::Instant;
 use crate::timers::Timers;
+use credit::Hungry;
 use dial::Dial;
 use hub_side::HubSide;
 use links::Links;
@@ -133,6 +135,7 @@ pub struct Node<F> {
     uplink: Uplink,
     dial: Dial,
     inbox: Inbox<F>,
+    hungry: Hungry,
     serving: Serving,
     requests: Requests,
     outbox: Outbox<F>,
@@ -187,6 +190,7 @@ impl<F> Node<F> {
             uplink: Uplink::default(),
             dial: Dial::default(),
             inbox: Inbox::new(),
+            hungry: Hungry::default(),
             serving: Serving::new(),
             requests: Requests::new(),
             outbox: Outbox::new(),
@@ -240,6 +244,7 @@ impl<F> Node<F> {
                 return output;
             }
             self.tell_relieved();
+            self.share_credit();
             if self.outbox.must_retry() {
                 self.retry_parked();
                 continue;

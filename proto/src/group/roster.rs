@@ -154,6 +154,11 @@ impl Roster {
             .filter_map(|(_, instance)| self.peers.get(instance))
     }
 
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Whether who is not in the roster is not there. `false` from the loss of the hub until the
     /// next one has heard from everybody who lives.
     pub fn is_complete(&self) -> bool {

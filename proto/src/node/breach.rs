@@ -22,7 +22,7 @@ impl<F> Node<F> {
         }
         self.bound_departed(instance);
         self.talk(instance).broken = true;
-        self.serve_starving();
+        self.credit_is_free();
         self.outbox.retry_soon();
         self.expel(instance, code, rule);
     }

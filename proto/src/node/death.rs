@@ -23,7 +23,7 @@ impl<F> Node<F> {
         };
         self.end_talk(instance, talk, UnknownCause::PeerGone);
         self.bound_departed(instance);
-        self.serve_starving();
+        self.credit_is_free();
         self.outbox.retry_soon();
     }
 

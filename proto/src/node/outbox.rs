@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use crate::id::{InstanceId, MessageId};
+use crate::id::MessageId;
 use crate::message::{Message, Target};
 
 /// Messages without a receiver so far, by target, in the order of their acceptance.
@@ -17,8 +17,6 @@ pub(super) struct Outbox<F> {
     /// Targets that were refused for the sake of all buffers together: no relief of their own would
     /// be told to them.
     short: BTreeSet<Target>,
-    /// Flows whose senders stay without the credit that they need, in the order of asking.
-    pub(super) starving: VecDeque<(InstanceId, u32)>,
 }
 
 #[derive(Debug)]
@@ -54,7 +52,6 @@ impl<F> Outbox<F> {
             total: 0,
             retry: false,
             short: BTreeSet::new(),
-            starving: VecDeque::new(),
         }
     }
 

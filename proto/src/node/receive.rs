@@ -62,6 +62,7 @@ impl From<Breach> for Fault {
                 rule: "more was sent than credit, first contact or room allow",
             },
             Breach::BadSlice => Self::new("a slice does not fit its message"),
+            Breach::Absurd => Self::new("it asks for credit or room that nobody could ever have"),
         }
     }
 }
@@ -135,19 +136,7 @@ impl<F> Node<F> {
             }
             Kind::BLOCKED => {
                 let blocked = BlockedBody::decode(body)?;
-                let Self { talks, books, .. } = self;
-                let starves = match talks.get_mut(source) {
-                    Some(talk) => talk.inb.blocked(header.flow, &blocked, books)?,
-                    None => false,
-                };
-                let key = (source, header.flow);
-                if starves && !self.outbox.starving.contains(&key) {
-                    self.outbox.starving.push_back(key);
-                }
-                if starves {
-                    self.reclaim_unused();
-                }
-                self.serve_starving();
+                self.on_blocked(source, header.flow, &blocked)?;
             }
             Kind::ASK => {
                 let path = AskBody::decode(body)?.path;
@@ -266,7 +255,7 @@ impl<F> Node<F> {
             return Ok(());
         };
         // The wish for the next large message may have come before the end of this one.
-        self.serve_starving();
+        self.credit_is_free();
         self.on_assembled(&header, whole)
     }
 
@@ -314,7 +303,7 @@ impl<F> Node<F> {
             let dropped = talk.inb.void(header, cost, books)?;
             self.stats.attachments_dropped += dropped.len() as u64;
         }
-        self.serve_starving();
+        self.credit_is_free();
         Ok(())
     }
 

@@ -200,9 +200,7 @@ impl<F> Node<F> {
             }
             None => self.take_departed(from, place),
         }
-        if place.room > 0 || !self.outbox.starving.is_empty() {
-            self.serve_starving();
-        }
+        self.credit_is_free();
     }
 
     /// Refuses messages that nobody here handles, or that come too late.

@@ -31,9 +31,7 @@ impl<F> Node<F> {
             source: self.me.instance,
             destination: instance,
         };
-        let peer = self.roster.by_instance(instance);
-        let budget = peer.map_or(self.config.receive_budget, |peer| peer.budget);
-        let slice_above = slice_above(budget);
+        let slice_above = self.slice_above(instance);
         Talk {
             ends,
             out: Outbound::new(
@@ -54,6 +52,25 @@ impl<F> Node<F> {
             refused: Vec::new(),
             pending: 0,
         }
+    }
+
+    /// Longer frames to the instance travel in slices. Of one that the roster does not name yet,
+    /// nothing is known but that its budget cannot be smaller than the least.
+    fn slice_above(&self, instance: InstanceId) -> usize {
+        let own = instance == self.me.instance;
+        let budget = match self.roster.by_instance(instance) {
+            Some(peer) => peer.budget,
+            None if own => self.config.receive_budget,
+            None => crate::config::LEAST_BUDGET,
+        };
+        sixteenth(budget)
+    }
+
+    /// The roster says something new of a peer: frames to it are cut as its budget demands.
+    pub(super) fn limits_known(&mut self, instance: InstanceId) {
+        let slice_above = self.slice_above(instance);
+        self.with_out(instance, |out, _| out.set_slice_above(slice_above));
+        self.touch(instance);
     }
 
     /// Whether frames to an instance have a way now.
@@ -189,51 +206,11 @@ impl<F> Node<F> {
             }
         }
     }
-
-    /// Gives freed credit and room to those that wait for some.
-    pub(super) fn serve_starving(&mut self) {
-        while let Some(ask) = self.books.rooms.grant() {
-            match self.talks.get_mut(ask.source) {
-                Some(talk) => {
-                    talk.inb.grant_room(ask, &mut self.books);
-                    self.touch(ask.source);
-                }
-                None => self.books.rooms.free(ask.source, ask.size),
-            }
-        }
-        for _ in 0..self.outbox.starving.len() {
-            let Some((instance, flow)) = self.outbox.starving.pop_front() else {
-                break;
-            };
-            let Some(talk) = self.talks.get_mut(instance) else {
-                continue;
-            };
-            let still = talk.inb.serve(flow, &mut self.books);
-            self.touch(instance);
-            if still {
-                self.outbox.starving.push_back((instance, flow));
-            }
-        }
-    }
-
-    /// Somebody has to do without credit: what others do not use comes back.
-    pub(super) fn reclaim_unused(&mut self) {
-        let floor = self.books.ledger.floor();
-        let mut asked = Vec::new();
-        for talk in self.talks.values_mut() {
-            if talk.inb.reclaim(floor) {
-                asked.push(talk.ends.destination);
-            }
-        }
-        for instance in asked {
-            self.touch(instance);
-        }
-    }
 }
 
 /// Longer frames travel in slices: a sixteenth of the receiver's budget always fits into what one
 /// flow may hold of it.
-fn slice_above(budget: u64) -> usize {
+fn sixteenth(budget: u64) -> usize {
     let most = crate::wire::limits::FRAME as u64;
     (budget / 16).min(most).max(512) as usize
 }

@@ -326,12 +326,15 @@ impl<F> Node<F> {
     }
 
     pub(super) fn on_roster_change(&mut self, change: RosterChange) {
+        self.books.ledger.set_peers(self.roster.len());
         match change {
             RosterChange::Attached { instance, .. } => {
+                self.limits_known(instance);
                 self.rebind_name(instance);
                 self.path_begins(instance);
             }
             RosterChange::Detached { instance } => {
+                self.limits_known(instance);
                 self.path_ends(instance);
                 if let Some(peer) = self.roster.by_instance(instance) {
                     let (id, generation) = (peer.id, peer.generation);
@@ -349,7 +352,7 @@ impl<F> Node<F> {
                 was,
                 announced,
             } => self.on_identified(instance, was, announced),
-            RosterChange::Changed { .. } => {}
+            RosterChange::Changed { instance } => self.limits_known(instance),
             RosterChange::Gone { peer, known } => {
                 self.instance_gone(peer.instance);
                 if known {

@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::ledger::Ledger;
 use super::recv_flow::{Assembly, RecvFlow};
-use super::rooms::{Ask, Rooms};
+use super::rooms::Rooms;
 use crate::config::FirstContact;
 use crate::id::InstanceId;
 use crate::run_map::RunMap;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
-use crate::wire::{BlockedBody, Header, MarkBody, SliceBody, flags};
+use crate::wire::{Header, MarkBody, SliceBody, flags};
 
 /// How many flows a sender may open: as many namespaces and streams as a peer may have. Every one
 /// takes memory here for the life of the conversation, used or not.
@@ -38,6 +38,8 @@ pub(crate) enum Breach {
     Overrun,
     /// A slice that does not fit the message it belongs to.
     BadSlice,
+    /// A wish for credit or room that nobody could ever fulfil.
+    Absurd,
 }
 
 /// Where a frame stands until the application takes it.
@@ -69,10 +71,14 @@ pub(crate) struct Books {
 
 #[derive(Debug)]
 pub(crate) struct Inbound<F> {
-    source: InstanceId,
+    pub(super) source: InstanceId,
     /// The number that is accepted next.
     next: u64,
-    flows: RunMap<u32, RecvFlow<F>>,
+    pub(super) flows: RunMap<u32, RecvFlow<F>>,
+    /// Credit given and not yet freed, over all flows that the budget is for, and whether there is
+    /// one.
+    pub(super) given: u64,
+    pub(super) is_open: bool,
     /// How many of them the sender has opened: all but replies.
     chosen: usize,
     first_contact: FirstContact,
@@ -85,15 +91,15 @@ pub(crate) struct Inbound<F> {
     /// When the oldest of what no mark covers yet came.
     unmarked_since: Option<Instant>,
     /// A mark must go now.
-    urgent: bool,
+    pub(super) urgent: bool,
     /// Something was taken that no mark has told yet.
-    news: bool,
+    pub(super) news: bool,
     /// The path of a question that is to be answered.
     answer: Option<u32>,
     /// The path of the last question, for the answer to a gap.
     path: u32,
     /// Flows whose unused credit is asked back.
-    reclaims: Vec<u32>,
+    pub(super) reclaims: Vec<u32>,
 }
 
 impl<F> Inbound<F> {
@@ -102,6 +108,8 @@ impl<F> Inbound<F> {
             source,
             next: 1,
             flows: RunMap::new(),
+            given: 0,
+            is_open: false,
             chosen: 0,
             first_contact,
             window,
@@ -179,9 +187,13 @@ impl<F> Inbound<F> {
         lost: bool,
         books: &mut Books,
     ) -> Result<Option<Assembled<F>>, Breach> {
+        let given = self.given;
         let flow = self.flow(header.flow)?;
+        let before = flow.outstanding();
         flow.admit_slice(cost(len), &mut books.ledger)
             .map_err(|_| Breach::Overrun)?;
+        self.given = given - before + flow.outstanding();
+        let flow = self.flow(header.flow)?;
         let left = match (&slice.first, &flow.assembly) {
             (Some(head), None) if flow.room_size > 0 && head.total <= flow.room_size => {
                 head.total as usize
@@ -207,7 +219,7 @@ impl<F> Inbound<F> {
         }
         let whole = last.then(|| flow.assembled(header.flow)).flatten();
         if last {
-            self.ask_room(header.flow, books)?;
+            self.ask_room(header.flow, books);
         }
         self.renew(header.flow, books);
         Ok(whole)
@@ -237,7 +249,7 @@ impl<F> Inbound<F> {
                 }
                 size => books.rooms.free(source, size),
             }
-            self.ask_room(header.flow, books)?;
+            self.ask_room(header.flow, books);
         }
         self.take(
             Place {
@@ -248,116 +260,6 @@ impl<F> Inbound<F> {
             books,
         );
         Ok(dropped)
-    }
-
-    /// The application has taken what stands there, or it never will.
-    pub(crate) fn take(&mut self, place: Place, books: &mut Books) {
-        if place.room > 0 {
-            books.rooms.free(self.source, place.room);
-        }
-        if let Some(flow) = self.flows.get_mut(place.flow) {
-            flow.take(place.index, &mut books.ledger);
-            self.news |= flow.changed;
-            self.renew(place.flow, books);
-        }
-    }
-
-    /// The sender says at what limit it stands and what it needs. `true` if it stays without.
-    pub(crate) fn blocked(
-        &mut self,
-        flow_id: u32,
-        body: &BlockedBody,
-        books: &mut Books,
-    ) -> Result<bool, Breach> {
-        if flow_id > MAX_FLOW && !self.flows.contains(flow_id) {
-            return Ok(false);
-        }
-        let flow = self.flow(flow_id)?;
-        if flow.has_given_beyond(body.limit) {
-            flow.changed = true;
-            self.urgent = true;
-        }
-        let flow = self.flow(flow_id)?;
-        if body.room > 0 {
-            if body.room <= flow.rooms {
-                flow.changed = true;
-                self.urgent = true;
-                return Ok(false);
-            }
-            if !books.rooms.may_hold(body.size) {
-                return Err(Breach::Overrun);
-            }
-            flow.early = Some((body.room, body.size));
-            self.ask_room(flow_id, books)?;
-            return Ok(false);
-        }
-        if body.need > 0 {
-            flow.wants(body.limit, body.need);
-            self.renew(flow_id, books);
-        }
-        Ok(self.is_starving(flow_id))
-    }
-
-    /// Asks for the room of the next large message of a flow, if its wish is known.
-    fn ask_room(&mut self, id: u32, books: &mut Books) -> Result<(), Breach> {
-        let source = self.source;
-        let wish = self.flows.get_mut(id).and_then(RecvFlow::next_wish);
-        let Some((number, size)) = wish else {
-            return Ok(());
-        };
-        let ask = Ask {
-            source,
-            flow: id,
-            number,
-            size,
-        };
-        match books.rooms.ask(ask) {
-            true => Ok(()),
-            false => Err(Breach::Overrun),
-        }
-    }
-
-    /// The node gives room for a large message of this conversation.
-    pub(crate) fn grant_room(&mut self, ask: Ask, books: &mut Books) {
-        let flow = self.flows.get_mut(ask.flow);
-        let Some(flow) = flow.filter(|flow| ask.number == flow.rooms_ended + 1) else {
-            books.rooms.free(self.source, ask.size);
-            return;
-        };
-        flow.rooms = ask.number;
-        flow.room_size = ask.size;
-        flow.changed = true;
-        self.urgent = true;
-        self.renew(ask.flow, books);
-    }
-
-    /// Tries again for a flow that stayed without credit. `true` if it still does.
-    pub(crate) fn serve(&mut self, flow: u32, books: &mut Books) -> bool {
-        self.renew(flow, books);
-        self.is_starving(flow)
-    }
-
-    fn is_starving(&self, flow: u32) -> bool {
-        self.flows.get(flow).is_some_and(RecvFlow::is_starving)
-    }
-
-    /// Asks for credit back that its sender does not use, because somebody else runs short.
-    pub(crate) fn reclaim(&mut self, floor: u64) -> bool {
-        let Self {
-            flows, reclaims, ..
-        } = self;
-        for flow in flows.values().filter(|flow| flow.reclaimable(floor)) {
-            if !reclaims.contains(&flow.id) {
-                reclaims.push(flow.id);
-            }
-        }
-        !reclaims.is_empty()
-    }
-
-    /// The next flow whose unused credit is to be asked back, with its limit.
-    pub(crate) fn next_reclaim(&mut self) -> Option<(u32, u64)> {
-        let id = self.reclaims.pop()?;
-        self.flows.get(id).map(|flow| (id, flow.limit()))
     }
 
     /// A request is on its way: its reply has this much credit.
@@ -435,31 +337,9 @@ impl<F> Inbound<F> {
         Some((mark, answer.is_some()))
     }
 
-    /// The sender's instance has ended: everything it held is free. Returns the attachments of
-    /// messages that will never be whole, and the reserve of replies that will never come.
-    pub(crate) fn end(self, books: &mut Books) -> (Vec<F>, u64) {
-        let mut dropped = Vec::new();
-        let mut reserve = 0;
-        books.rooms.forget(self.source);
-        for mut flow in self.flows.into_values() {
-            let (room, assembly) = flow.end_room();
-            if room > 0 {
-                books.rooms.free(self.source, room);
-            }
-            dropped.extend(
-                assembly
-                    .into_iter()
-                    .flat_map(|assembly| assembly.attachments),
-            );
-            reserve += flow.reserve();
-            flow.close(&mut books.ledger);
-        }
-        (dropped, reserve)
-    }
-
     /// A flow that the sender uses. It chooses the number itself, except of a reply, which is open
     /// since its request was made.
-    fn flow(&mut self, id: u32) -> Result<&mut RecvFlow<F>, Breach> {
+    pub(super) fn flow(&mut self, id: u32) -> Result<&mut RecvFlow<F>, Breach> {
         if !self.flows.contains(id) {
             if id > MAX_FLOW || self.chosen >= MOST_FLOWS {
                 return Err(Breach::Overrun);
@@ -468,17 +348,6 @@ impl<F> Inbound<F> {
             self.flows.insert(id, RecvFlow::new(id, self.window));
         }
         self.flows.get_mut(id).ok_or(Breach::Overrun)
-    }
-
-    fn renew(&mut self, id: u32, books: &mut Books) {
-        // Nearly always there is credit enough, and nothing to add up.
-        if !self.flows.get_mut(id).is_some_and(|flow| flow.is_low()) {
-            return;
-        }
-        let pair: u64 = self.flows.values().map(RecvFlow::outstanding).sum();
-        if let Some(flow) = self.flows.get_mut(id) {
-            self.urgent |= flow.renew(pair, &mut books.ledger);
-        }
     }
 }
 

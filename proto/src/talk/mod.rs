@@ -1,6 +1,7 @@
 //! One conversation for each pair of instances: numbers and retention one way, credit the other.
 
 mod commit;
+mod credit;
 pub(crate) mod draft;
 pub(crate) mod inbound;
 mod ledger;

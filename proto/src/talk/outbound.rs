@@ -217,6 +217,20 @@ impl<F> Outbound<F> {
         }
     }
 
+    /// Longer frames travel in slices from now on: more is known of the receiver.
+    pub(crate) fn set_slice_above(&mut self, slice_above: usize) {
+        if core::mem::replace(&mut self.slice_above, slice_above) == slice_above {
+            return;
+        }
+        let ids: Vec<u32> = self.flows.keys().collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.set_slice_above(slice_above);
+            }
+            self.consider(id);
+        }
+    }
+
     /// Opens the flow of a reply with the credit that its request brought. What does not fit into
     /// that travels in slices.
     pub(crate) fn open_reply_flow(&mut self, id: u32, credit: u64) {

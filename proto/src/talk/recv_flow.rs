@@ -26,17 +26,23 @@ pub(crate) struct RecvFlow<F> {
     first: u64,
     /// Credit to keep outstanding while the flow is in use.
     window: u64,
-    /// What the sender said it needs beyond the limit.
-    want: u64,
+    /// The limit that the sender said it needs. Absolute, as the limit is: a limit that has come up
+    /// to it meanwhile answers the wish, whatever it was given for.
+    target: u64,
     /// Whether the ledger keeps a floor for this flow. Replies have credit of their own.
     purse: Purse,
     pub(crate) rooms: u32,
     pub(crate) rooms_ended: u32,
     /// Bytes of the room that is given and not used up.
     pub(crate) room_size: u64,
-    /// The wish for room of a later large message, number and size: a hub may pass it on before the
-    /// last frames of the message at hand.
-    pub(crate) early: Option<(u32, u64)>,
+    /// A wish for room whose turn has not come.
+    wish: Option<Wish>,
+    /// Room is asked for in place of the credit up to `target`.
+    asked_instead: bool,
+    /// Whether it stands in the node's queue of flows that stay without credit.
+    pub(crate) queued: bool,
+    /// Whether its unused credit is being asked back.
+    pub(crate) reclaiming: bool,
     pub(crate) assembly: Option<Assembly<F>>,
     /// Cost of the slices of the message that is being put together.
     assembled_cost: u64,
@@ -51,6 +57,18 @@ enum Purse {
     Budget,
     /// The reserve for replies; this much came with the request.
     Reserve(u64),
+}
+
+/// Room that the sender wishes for its next large message. A hub may pass it on before the last
+/// frames of the message at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// Which large message of the flow, counted from 1.
+    pub(crate) number: u32,
+    pub(crate) size: u64,
+    /// The message would rather go whole, and travels in slices only where credit for it is not to
+    /// be had.
+    pub(crate) instead: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +111,15 @@ impl<F> RecvFlow<F> {
             held: VecDeque::new(),
             first: 0,
             window,
-            want: 0,
+            target: 0,
             purse: Purse::None,
             rooms: 0,
             rooms_ended: 0,
             room_size: 0,
-            early: None,
+            wish: None,
+            asked_instead: false,
+            queued: false,
+            reclaiming: false,
             assembly: None,
             assembled_cost: 0,
             changed: false,
@@ -191,24 +212,21 @@ impl<F> RecvFlow<F> {
     }
 
     /// Notes what the sender needs beyond the limit at which it stood when it said so. The window
-    /// grows also where more has been given meanwhile: a sender whose every round trip ends in being
-    /// blocked has too small a one.
-    pub(crate) fn wants(&mut self, at: u64, need: u64) {
-        let missing = at.saturating_add(need).saturating_sub(self.limit);
-        if missing > 0 {
-            self.want = missing;
-        }
-        self.window = self.window.max(missing).saturating_mul(2);
+    /// grows, up to `largest`, also where more has been given meanwhile: a sender whose every round
+    /// trip ends in being blocked has too small a one.
+    pub(crate) fn wants(&mut self, at: u64, need: u64, largest: u64) {
+        self.target = at.saturating_add(need);
+        let grown = self.window.max(self.want()).saturating_mul(2);
+        self.window = self.window.max(grown.min(largest));
     }
 
-    pub(crate) fn is_starving(&self) -> bool {
-        self.want > 0
+    /// What the sender needs beyond the limit.
+    const fn want(&self) -> u64 {
+        self.target.saturating_sub(self.limit)
     }
 
-    /// Whether the sender stands below the limit that was given already, so that it has to be told
-    /// again.
-    pub(crate) fn has_given_beyond(&self, limit: u64) -> bool {
-        self.limit > limit
+    pub(crate) const fn is_starving(&self) -> bool {
+        self.want() > 0
     }
 
     /// Whether [`RecvFlow::renew`] may have something to give.
@@ -216,40 +234,47 @@ impl<F> RecvFlow<F> {
         let unused = self.limit - self.received;
         match self.purse {
             Purse::None => true,
-            Purse::Budget | Purse::Reserve(_) => self.want > 0 || unused * 2 < self.window,
+            Purse::Budget | Purse::Reserve(_) => self.is_starving() || unused * 2 < self.window,
         }
     }
 
     /// Gives credit where the sender has used half of its window or asked. `true` if it must be
     /// told at once.
-    pub(crate) fn renew(&mut self, pair: u64, ledger: &mut Ledger) -> bool {
+    ///
+    /// `pair` is what all flows of the conversation hold; `None` if none of them is open yet.
+    pub(crate) fn renew(&mut self, pair: Option<u64>, ledger: &mut Ledger) -> bool {
         match self.purse {
             Purse::Reserve(credit) => return self.renew_reply(credit),
-            Purse::None if ledger.open_flow() => self.purse = Purse::Budget,
+            Purse::None if ledger.open_flow(pair.is_none()) => self.purse = Purse::Budget,
             Purse::None => return false,
             Purse::Budget => {}
         }
         let unused = self.limit - self.received;
-        if self.want == 0 && unused * 2 >= self.window {
+        let want = self.want();
+        if want == 0 && unused * 2 >= self.window {
             return false;
         }
         let before = self.outstanding();
-        let allowed = ledger.allowance(Holding { flow: before, pair });
-        let wish = self.window.saturating_sub(before).max(self.want);
+        let allowed = ledger.allowance(Holding {
+            flow: before,
+            pair: pair.unwrap_or(0),
+        });
+        let wish = self.window.saturating_sub(before).max(want);
         let in_parts = self.rooms > self.rooms_ended;
-        let useless = self.want > 0 && allowed < self.want && !in_parts && before >= ledger.floor();
+        let useless = want > 0 && allowed < want && !in_parts && before >= ledger.floor();
         let given = wish.min(allowed);
         if given == 0 || useless {
             return false;
         }
-        let worth_telling = self.want > 0 || unused == 0 || given * 4 >= self.window;
+        let worth_telling = want > 0 || unused == 0 || given * 4 >= self.window;
         if !worth_telling {
             return false;
         }
         self.limit += given;
         ledger.changed(before, self.outstanding());
-        if in_parts || given >= self.want {
-            self.want = 0;
+        if in_parts {
+            // A slice is cut to what there is, so any credit is an answer.
+            self.target = 0;
         }
         self.changed = true;
         true
@@ -258,11 +283,11 @@ impl<F> RecvFlow<F> {
     fn renew_reply(&mut self, credit: u64) -> bool {
         let limit = self.freed + credit;
         let unused = self.limit - self.received;
-        if self.want == 0 && unused * 2 >= credit || limit <= self.limit {
+        if !self.is_starving() && unused * 2 >= credit || limit <= self.limit {
             return false;
         }
         self.limit = limit;
-        self.want = 0;
+        self.target = 0;
         self.changed = true;
         true
     }
@@ -300,11 +325,49 @@ impl<F> RecvFlow<F> {
         }
     }
 
-    /// The wish for room whose turn has come, if it came early.
-    pub(crate) fn next_wish(&mut self) -> Option<(u32, u64)> {
+    /// Takes down a wish for room, in place of an earlier one.
+    pub(crate) fn wishes(&mut self, wish: Wish) {
+        self.wish = Some(wish);
+    }
+
+    /// The wish for room that is to be asked for now: its turn has come, and if it is one in place
+    /// of credit, the flow still lacks that and holds nothing that the application leaves unread.
+    /// A flow that is not read gets no second message in this way while others may need the room.
+    pub(crate) fn next_wish(&mut self) -> Option<Wish> {
         let turn = self.rooms_ended + 1;
-        let wish = self.early.take_if(|(number, _)| *number <= turn);
-        wish.filter(|(number, _)| *number == turn)
+        let wish = self.wish.filter(|wish| wish.number <= turn)?;
+        let lapsed = wish.number < turn || wish.instead && !self.is_starving();
+        if !lapsed && wish.instead && !self.held.is_empty() {
+            return None;
+        }
+        self.wish = None;
+        if lapsed {
+            return None;
+        }
+        self.asked_instead = wish.instead;
+        Some(wish)
+    }
+
+    /// Whether room that is asked for in place of credit is not needed any more, as the credit was
+    /// given. Said once. What is said to the sender in one mark is one or the other.
+    pub(crate) fn wish_lapses(&mut self) -> bool {
+        let lapses = self.asked_instead && !self.is_starving();
+        self.asked_instead &= !lapses;
+        lapses
+    }
+
+    /// Room is given for the large message with this number.
+    pub(crate) fn grant(&mut self, number: u32, size: u64) {
+        self.rooms = number;
+        self.room_size = size;
+        self.target = 0;
+        self.asked_instead = false;
+        self.changed = true;
+    }
+
+    /// Whether the budget keeps a floor for it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.purse == Purse::Budget
     }
 
     /// Ends the large message at hand, whole or given up. Returns the room to free, if it was
@@ -312,6 +375,7 @@ impl<F> RecvFlow<F> {
     pub(crate) fn end_room(&mut self) -> (u64, Option<Assembly<F>>) {
         self.rooms_ended += 1;
         self.rooms = self.rooms.max(self.rooms_ended);
+        self.asked_instead = false;
         let cost = core::mem::take(&mut self.assembled_cost);
         if cost > 0 {
             self.held.push_back(Held {

@@ -64,6 +64,11 @@ impl Rooms {
         true
     }
 
+    /// Whether somebody waits for room.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// The next wish that fits, reserved. Only the first wish of all whose pair has room may be
     /// granted; a pair that holds its share does not stop the others.
     pub(crate) fn grant(&mut self) -> Option<Ask> {

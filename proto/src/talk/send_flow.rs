@@ -10,6 +10,8 @@ use crate::wire::{BlockedBody, Credit, Header};
 
 /// The largest slice: no flow holds a link for longer than it takes to write one.
 pub(crate) const SLICE_BYTES: usize = 64 * 1024 - SLICE_OVERHEAD;
+/// What the largest slice costs.
+pub(crate) const LARGEST_SLICE: u64 = (SLICE_BYTES + SLICE_OVERHEAD) as u64;
 /// Header and first fields of a slice.
 const SLICE_OVERHEAD: usize = Header::LEN + 10;
 /// A smaller slice is not worth its header, unless it is the last.
@@ -33,6 +35,8 @@ pub(crate) struct SendFlow<F> {
     rooms: u32,
     rooms_used: u32,
     pub(crate) slicing: Option<Slicing>,
+    /// Room was asked for the message at the front, which can only travel in slices.
+    sliced: bool,
     slice_above: usize,
     /// What was last said of being blocked, so that it is said once.
     blocked_at: Option<BlockedBody>,
@@ -75,6 +79,7 @@ impl<F> SendFlow<F> {
             rooms: 0,
             rooms_used: 0,
             slicing: None,
+            sliced: false,
             slice_above,
             blocked_at: None,
             in_turn: false,
@@ -92,7 +97,7 @@ impl<F> SendFlow<F> {
             return Next::Idle;
         };
         let available = self.limit.saturating_sub(self.used);
-        if self.slicing.is_some() || front.len() > self.slice_above {
+        if self.goes_in_slices(front) {
             return self.next_slice(front, available);
         }
         let cost = cost(front.len());
@@ -108,10 +113,36 @@ impl<F> SendFlow<F> {
             Next::Blocked(BlockedBody {
                 limit: self.limit,
                 need: cost - available,
-                room: 0,
-                size: 0,
+                ..self.room_instead(front)
             })
         }
+    }
+
+    /// Whether the message at the front is too large for one frame, or has got room in place of
+    /// credit.
+    fn goes_in_slices(&self, front: &Draft<F>) -> bool {
+        self.sliced || self.rooms > self.rooms_used || front.len() > self.slice_above
+    }
+
+    /// The room in which a message could travel in slices if credit for the whole of it is not to be
+    /// had: the floor of a flow, which nobody else can hold, is enough for a slice. What is no larger
+    /// than that needs none.
+    fn room_instead(&self, front: &Draft<F>) -> BlockedBody {
+        let small = self.is_reply() || front.len() <= LEAST_SLICE + SLICE_OVERHEAD;
+        BlockedBody {
+            limit: self.limit,
+            need: 0,
+            room: if small { 0 } else { self.rooms_used + 1 },
+            size: if small { 0 } else { front.body_len() as u64 },
+        }
+    }
+
+    /// Longer frames travel in slices from now on. A reply keeps to the credit it was given.
+    pub(crate) fn set_slice_above(&mut self, slice_above: usize) {
+        self.slice_above = match self.is_reply() {
+            true => self.slice_above.min(slice_above),
+            false => slice_above,
+        };
     }
 
     fn next_slice(&self, front: &Draft<F>, available: u64) -> Next {
@@ -146,6 +177,7 @@ impl<F> SendFlow<F> {
 
     /// Counts what a commit costs.
     pub(crate) fn charge(&mut self, cost: u64, first_contact: bool) {
+        self.blocked_at = None;
         self.sent += cost;
         if !first_contact {
             self.used += cost;
@@ -174,17 +206,22 @@ impl<F> SendFlow<F> {
 
     /// Whether the receiver may know of the large message at the front.
     pub(crate) fn room_is_asked(&self) -> bool {
-        self.rooms > self.rooms_used || self.blocked_at.is_some_and(|said| said.room > 0)
+        let said = self.blocked_at.is_some_and(|said| said.room > 0);
+        said || self.sliced || self.rooms > self.rooms_used
     }
 
     /// The large message at the front has ended, whole or given up.
     pub(crate) fn end_large(&mut self) {
         self.rooms_used += 1;
         self.slicing = None;
+        self.sliced = false;
+        self.blocked_at = None;
     }
 
     /// Whether being blocked like this has not been said yet on this path.
     pub(crate) fn must_say(&mut self, blocked: BlockedBody) -> bool {
+        // The receiver may give the room at any time from now on.
+        self.sliced |= blocked.room > 0 && blocked.need == 0;
         self.blocked_at.replace(blocked) != Some(blocked)
     }
 

@@ -8,6 +8,7 @@ mod attachments;
 mod breaches;
 mod chunks;
 mod endings;
+mod fairness;
 mod flows;
 mod framing;
 mod handles;
