@@ -470,7 +470,7 @@ proptest! {
         (kind, body) in control(),
         at in any::<prop::sample::Index>(),
         change in any::<u8>(),
-        how in 0..3,
+        how in 0..4,
     ) {
         let header = header(kind, 0);
         let mut bytes = body.frame(&header).split_off(Header::LEN);
@@ -478,7 +478,13 @@ proptest! {
         match how {
             0 => bytes[at] ^= change,
             1 => bytes.insert(at, change),
-            _ => drop(bytes.remove(at)),
+            2 => drop(bytes.remove(at)),
+            // The same number in a longer head, if it is one.
+            _ => {
+                let (major, small) = (bytes[at] & 0xe0, bytes[at] & 0x1f);
+                bytes[at] = major | 24;
+                bytes.insert(at + 1, small);
+            }
         }
         if let Ok(read) = Body::decode(&header, &bytes) {
             let again = read.frame(&header).split_off(Header::LEN);
@@ -486,6 +492,7 @@ proptest! {
             prop_assert_eq!(back.as_ref(), Ok(&read));
             // Other bytes for the same can only be keys of a later version, which are skipped.
             prop_assert!(again == bytes || again.len() < bytes.len(), "{:02x?}", bytes);
+            prop_assert!(how < 3 || read != body, "a longer form: {:02x?}", bytes);
         }
     }
 

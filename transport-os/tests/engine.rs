@@ -487,8 +487,7 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     }
     let folder = tempfile::tempdir().unwrap();
     let address = unix_address(&folder);
-    let mut hub = Pump::hub();
-    hub.engine.listen(&address).unwrap();
+    let (mut hub, mut early) = pair_over(&address);
     hub.round();
     let mut hoard = Vec::new();
     while let Ok(fd) = std::io::stderr().as_fd().try_clone_to_owned() {
@@ -511,6 +510,10 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     assert!(!hub.engine.has_more(), "nothing to spin on");
     let wait = hub.engine.timeout().expect("the pause ends");
     assert!(wait <= Duration::from_millis(100), "{wait:?}");
+    let fault = hub.engine.next_fault().unwrap().to_string();
+    assert!(fault.contains("raise this process's limit"), "{fault}");
+    // Who is connected goes on.
+    echo(&mut hub, &mut early, b"without free descriptors");
     drop(hoard);
     until("the attachment", &mut [&mut hub, &mut member], |pumps| {
         pumps[1].connected()

@@ -130,13 +130,22 @@ impl fmt::Display for Disconnected {
         match self.cause {
             LinkFault::Ended => f.write_str("closed its channel and still runs")?,
             LinkFault::Goodbye if self.attached => f.write_str("said goodbye and still runs")?,
-            LinkFault::Goodbye => f.write_str("was refused: a living peer has its name")?,
-            LinkFault::NoHello(within) => write!(f, "did not say hello within {within:?}")?,
+            LinkFault::Goodbye => f.write_str(
+                "was refused: a living peer has its name; choose another, or wait for its end",
+            )?,
+            LinkFault::NoHello(within) => write!(
+                f,
+                "did not say hello within {within:?}; a child has to join by `parent()`, or needs \
+                 longer (`hello_within`)"
+            )?,
             LinkFault::Protocol(code) => write!(f, "does not keep to the protocol: {code}")?,
         }
         if !self.first_bytes.is_empty() {
             let shown = self.first_bytes.escape_ascii();
-            write!(f, "; what it sent began with \"{shown}\"")?;
+            write!(
+                f,
+                "; what it sent began with \"{shown}\", and only the protocol may go over its channel"
+            )?;
         }
         Ok(())
     }
