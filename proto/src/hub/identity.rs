@@ -243,11 +243,18 @@ impl IdentityTable {
     /// The link of an instance ended without a word of its own. `grace` is how long it may take to
     /// come back over the network; over a local link the end is its death.
     pub(crate) fn detached(&mut self, now: Instant, instance: InstanceId, grace: Duration) -> Loss {
+        let local = self.living.get(&instance).is_some_and(|h| h.local);
+        self.away(now, instance, if local { Duration::ZERO } else { grace })
+    }
+
+    /// An instance has left its link and lives, as it says itself; or may live. It has the `grace` to
+    /// come back.
+    pub(crate) fn away(&mut self, now: Instant, instance: InstanceId, grace: Duration) -> Loss {
         let hub = self.hub;
         let Some(holder) = self.living.get_mut(&instance).filter(|_| instance != hub) else {
             return Loss::Unknown;
         };
-        if holder.local || grace.is_zero() {
+        if grace.is_zero() {
             self.end(now, instance, GoneCause::Ended);
             return Loss::Gone;
         }

@@ -64,6 +64,8 @@ pub(crate) struct Life {
     begun: Option<(u64, Instant)>,
     /// The peer is not judged before this.
     reprieve: Instant,
+    /// Since when nothing can be written any more.
+    mute: Option<Instant>,
 }
 
 /// Where a link is in its life.
@@ -110,6 +112,7 @@ impl Life {
             blocked: None,
             begun: None,
             reprieve: Instant::ZERO,
+            mute: None,
         }
     }
 
@@ -140,6 +143,15 @@ impl Life {
     /// The kernel took nothing of a write: the peer does not read.
     pub(crate) fn blocked(&mut self, now: Instant) {
         self.blocked.get_or_insert(now);
+    }
+
+    /// Nothing can be written any more. What still comes is heard, for as long as a closing takes.
+    pub(crate) fn mute(&mut self, now: Instant) {
+        self.mute.get_or_insert(now);
+    }
+
+    pub(crate) const fn is_mute(&self) -> bool {
+        self.mute.is_some()
     }
 
     /// A frame came. Before the hello nothing else may.
@@ -256,7 +268,8 @@ impl Life {
     }
 
     fn ping_at(&self) -> Option<Instant> {
-        let pings = self.state == State::Open && self.config.medium == Medium::Network;
+        let speaks = self.state == State::Open && self.mute.is_none();
+        let pings = speaks && self.config.medium == Medium::Network;
         // A keepalive of zero would ask for the next ping in the very turn of the last.
         let keepalive = self.config.keepalive.max(Duration::from_nanos(1));
         pings.then(|| self.sent.checked_add(keepalive)).flatten()
@@ -264,7 +277,8 @@ impl Life {
 
     fn abandon_at(&self) -> Option<Instant> {
         let closing = matches!(self.state, State::Closing { .. });
-        closing.then(|| self.since.checked_add(LINGER)).flatten()
+        let since = self.mute.or(closing.then_some(self.since))?;
+        since.checked_add(LINGER)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A remote instance that breaks the rules of its conversation with this node.
 
+use super::hub_side::Parting;
 use super::{Node, Timer};
 use crate::id::InstanceId;
 use crate::message::UnknownCause;
@@ -46,7 +47,7 @@ impl<F> Node<F> {
         if let Some(id) = alone {
             self.close_link(id, code, rule);
         }
-        self.lose_member(instance, true);
+        self.lose_member(instance, Parting::Ended);
         self.hub_changed();
     }
 }

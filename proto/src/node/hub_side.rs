@@ -24,6 +24,17 @@ use crate::wire::{
 /// Roster updates stop for a plan beyond this, so that data gets its share of the link.
 const ROSTER_SHARE: usize = 16 * 1024;
 
+/// What is known of an instance that has left its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It said that it has ended, or this node has ended it.
+    Ended,
+    /// It said something else, so that it lives: it may come back.
+    Returns,
+    /// It said nothing.
+    Silent,
+}
+
 #[derive(Debug)]
 pub(super) struct HubSide {
     pub(super) identities: IdentityTable,
@@ -228,7 +239,11 @@ impl<F> Node<F> {
     /// A member unbinds an instance from its link.
     pub(super) fn on_detach(&mut self, id: LinkId, detach: Detach) {
         if self.routes.get(&detach.instance) == Some(&id) {
-            self.lose_member(detach.instance, detach.gone);
+            let parting = match detach.gone {
+                true => Parting::Ended,
+                false => Parting::Returns,
+            };
+            self.lose_member(detach.instance, parting);
             self.hub_changed();
         }
     }
@@ -371,16 +386,17 @@ impl<F> Node<F> {
 
     /// An instance that was attached over a link is not any more. What was queued for it is
     /// settled now, while the link's queue still exists.
-    pub(super) fn lose_member(&mut self, instance: InstanceId, ended: bool) {
+    pub(super) fn lose_member(&mut self, instance: InstanceId, parting: Parting) {
         let grace = self.config.detach_grace;
         let now = self.now;
         let Some(hub) = &mut self.hub else {
             return;
         };
-        let loss = match ended {
-            true if hub.identities.gone(now, instance) => Loss::Gone,
-            true => Loss::Unknown,
-            false => hub.identities.detached(now, instance, grace),
+        let loss = match parting {
+            Parting::Ended if hub.identities.gone(now, instance) => Loss::Gone,
+            Parting::Ended => Loss::Unknown,
+            Parting::Returns => hub.identities.away(now, instance, grace),
+            Parting::Silent => hub.identities.detached(now, instance, grace),
         };
         let unwritten = self.forget_route(instance);
         match loss {

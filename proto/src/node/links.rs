@@ -348,7 +348,7 @@ impl<F> Node<F> {
                 let until = now + ATTACHMENT_BACKOFF;
                 self.timers.set(Timer::Backoff(id), Some(until));
             }
-            Progress::Failed => self.end_link(id, Hangup::Failed),
+            Progress::Failed => self.write_failed(id),
             Progress::Partial => link.life.sent(now),
             Progress::Done => {
                 link.life.sent(now);
@@ -357,6 +357,18 @@ impl<F> Node<F> {
         }
         self.rearm(id);
         Ok(())
+    }
+
+    /// The peer takes nothing more. What it said before that, why it closed above all, may still lie
+    /// in the connection: the link ends with the hangup that follows it.
+    fn write_failed(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        match link.life.state() {
+            State::Closing { .. } => self.end_link(id, Hangup::Failed),
+            _ => link.life.mute(self.now),
+        }
     }
 
     fn plan_done(&mut self, id: LinkId) {
@@ -525,7 +537,7 @@ impl<F> Node<F> {
                 continue;
             };
             link.dirty = false;
-            if link.tx.is_idle() && self.build_plan(id) {
+            if link.tx.is_idle() && !link.life.is_mute() && self.build_plan(id) {
                 return Some(id);
             }
         }

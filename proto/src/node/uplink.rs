@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::hub_side::Parting;
 use super::links::LinkOrigin;
 use super::{Node, Timer};
 use crate::group::RosterChange;
@@ -65,10 +66,11 @@ impl<F> Node<F> {
         if let LinkOrigin::Dialled(dial) = origin {
             self.dial_succeeded(dial);
         }
-        if let Some(old) = self.uplink.link.replace(id) {
+        if let Some(old) = self.uplink.link {
+            self.uplink_lost(old, Some(CloseCode::Replaced), false);
             self.close_link(old, CloseCode::Replaced, "the hub was dialled again");
         }
-        self.uplink.attached = false;
+        self.uplink.link = Some(id);
     }
 
     /// The hub's instance, for messages to it.
@@ -433,15 +435,29 @@ impl<F> Node<F> {
             .get(id)
             .map(|link| link.instances.iter().copied().collect())
             .unwrap_or_default();
-        // A goodbye of the peer is the end of what it brought; so is, on one machine, any end.
-        let goodbye = by_peer && code == Some(CloseCode::Normal);
+        // A goodbye of the peer is the end of what it brought; so is, on one machine, an end without
+        // a word. Who closes for another reason lives.
+        let parting = match code.filter(|_| by_peer) {
+            Some(CloseCode::Normal) => Parting::Ended,
+            Some(_) => Parting::Returns,
+            None => Parting::Silent,
+        };
         for instance in instances {
-            self.lose_member(instance, goodbye);
+            self.lose_member(instance, parting);
         }
         self.hub_changed();
     }
 
     fn uplink_ended(&mut self, id: LinkId, code: Option<CloseCode>, by_peer: bool) {
+        self.uplink_lost(id, code, by_peer);
+        match self.dial.dials {
+            true => self.dial_again(),
+            false => self.emit(Event::GaveUp),
+        }
+    }
+
+    /// Nothing comes from the hub any more, nor goes to it.
+    fn uplink_lost(&mut self, id: LinkId, code: Option<CloseCode>, by_peer: bool) {
         let local = self
             .links
             .get(id)
@@ -475,9 +491,5 @@ impl<F> Node<F> {
             }));
         }
         self.timers.set(Timer::Ready, None);
-        match self.dial.dials {
-            true => self.dial_again(),
-            false => self.emit(Event::GaveUp),
-        }
     }
 }

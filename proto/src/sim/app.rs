@@ -205,7 +205,8 @@ impl App {
             Event::Connected { .. } => {
                 stage.model.lives_as(self.process, node.instance().0);
             }
-            Event::PeerUp { id, generation } => {
+            Event::Fenced => stage.model.forgets(self.process),
+            Event::PeerUp { id, generation } | Event::PeerChanged { id, generation, .. } => {
                 // The hub always has the first id.
                 let hub = node.roster().by_id(PeerId(1));
                 let peer = node.roster().by_id(id);

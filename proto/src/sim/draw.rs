@@ -205,6 +205,10 @@ fn strangers(rng: &mut Rng, plan: &mut Plan) {
     for _ in 0..rng.range(1..=4) {
         let bytes = rng.size(0..=600);
         let says = (0..bytes).map(|_| rng.next_u64() as u8).collect();
-        fault(rng, plan, BUSY, Fault::Stranger(says));
+        let drawn = match rng.chance(250) {
+            true => Fault::Liar,
+            false => Fault::Stranger(says),
+        };
+        fault(rng, plan, BUSY, drawn);
     }
 }

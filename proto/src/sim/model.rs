@@ -74,9 +74,11 @@ pub struct Model {
     /// When the first was told that the second is gone.
     told: BTreeMap<(Process, Process), Instant>,
     paused: BTreeMap<Process, Instant>,
-    /// Who was given an identity, by which hub. As long as no table outlives the hubs, the next one
-    /// may give to another what a member has not yet told it of.
+    /// Who was given an identity, by which hub. No table outlives a hub: the next one may give again
+    /// what nobody has told it of yet, and [`Model::answers_to`] sees that it takes it back.
     given: BTreeMap<(u64, u32, u32), Process>,
+    /// Per observer, who it saw go by which identity, as its present instance.
+    saw: BTreeMap<Process, BTreeSet<(u32, u32, Process)>>,
     /// Who was seen with it, one after the other.
     identities: BTreeMap<(u32, u32), Vec<Process>>,
     instances: BTreeMap<u64, Process>,
@@ -315,6 +317,27 @@ impl Model {
         }
     }
 
+    /// A process goes on as a new instance, which knows nothing.
+    pub fn forgets(&mut self, process: Process) {
+        self.saw.remove(&process);
+    }
+
+    /// At a hub to which the `attached` have come, a process goes by this identity. None of them may
+    /// ever have seen another by it or by a later one of the id.
+    pub fn answers_to(&mut self, attached: &[Process], process: Process, id: u32, generation: u32) {
+        let saw = attached.iter().filter_map(|who| self.saw.get(who));
+        let later = (id, generation, Process(0))..(id + 1, 0, Process(0));
+        let clash = saw
+            .flat_map(|saw| saw.range(later.clone()))
+            .find(|(_, _, other)| *other != process)
+            .copied();
+        if let Some((_, seen, other)) = clash {
+            self.fail(format!(
+                "{process:?} goes by {id}#{generation}, but {other:?} was {id}#{seen}"
+            ));
+        }
+    }
+
     /// At rest, the ids of those who live and are connected differ.
     pub fn present_as(&mut self, ids: impl IntoIterator<Item = (Process, u32)>) {
         let mut seen = BTreeMap::new();
@@ -323,6 +346,11 @@ impl Model {
                 self.fail(format!("{other:?} and {process:?} both have the id {id}"));
             }
         }
+    }
+
+    /// Which process goes by an instance.
+    pub fn process(&self, instance: u64) -> Option<Process> {
+        self.instances.get(&instance).copied()
     }
 
     /// A process goes by this instance now.
@@ -340,7 +368,11 @@ impl Model {
     pub fn seen(&mut self, by: Process, hub: u64, instance: u64, id: u32, generation: u32) {
         match self.instances.get(&instance).copied() {
             Some(process) if process == by => {}
-            Some(process) => self.identity(hub, process, id, generation),
+            Some(process) => {
+                let saw = self.saw.entry(by).or_default();
+                saw.insert((id, generation, process));
+                self.identity(hub, process, id, generation);
+            }
             None => self.fail(format!(
                 "{by:?} sees instance {instance:x}, which is nobody"
             )),

@@ -212,6 +212,9 @@ pub enum Fault {
     InFlight(Option<u64>),
     /// A stranger connects to the hub and writes these bytes.
     Stranger(Vec<u8>),
+    /// Somebody attaches to the hub and lies of all others: that they are gone, and that others have
+    /// their ids.
+    Liar,
 }
 
 impl NodePlan {

@@ -13,8 +13,10 @@ use super::model::{Model, Process};
 use super::plan::{Action, Fault, Intake, NodePlan, Plan, Reach, Work};
 use super::process::{Dial, Died, Running, Shared, stage};
 use super::rng::Rng;
-use super::stranger::{Act, Stranger};
+use super::stranger::{self, Act, Stranger};
 use crate::config::{Config, Role};
+use crate::group::Presence;
+use crate::id::{Generation, InstanceId, PeerId};
 use crate::link::Medium;
 use crate::node::{LinkConfig, LinkOrigin, Seeds};
 use crate::time::Instant;
@@ -25,9 +27,9 @@ const TURN_BUDGET: u64 = 1_000_000;
 /// A loss of the network that is shorter than this must never cost a peer its life; the core's own
 /// grace is 5 s.
 const SEPARATION: Duration = Duration::from_secs(3);
-
-/// What it may take a member to attach once it has dialled.
-const COMING: Duration = Duration::from_millis(50);
+/// How long after the beginning of a hub a member of an earlier one may be away, and a little more
+/// than that. Who is stopped or cut off in this time may come too late.
+const RETURN: Duration = Duration::from_secs(9);
 
 /// A world in which a plan runs.
 #[derive(Debug)]
@@ -43,8 +45,10 @@ pub struct World {
     /// Slots in which a process is to be started.
     revivals: Vec<(Instant, usize)>,
     strangers: Vec<Stranger>,
-    /// When the hub of the day will say that whoever is not attached is gone.
-    census: Option<Instant>,
+    /// When the hub of the day began, if there was one before.
+    succeeded: Option<Instant>,
+    /// Whether there has been a hub.
+    founded: bool,
     order: Rng,
     healed: bool,
     finished: Vec<Log>,
@@ -119,7 +123,8 @@ impl World {
             unreachable: BTreeMap::new(),
             revivals: Vec::new(),
             strangers: Vec::new(),
-            census: None,
+            succeeded: None,
+            founded: false,
             order: Rng::new(seed, "order"),
             healed: false,
             finished: Vec::new(),
@@ -234,10 +239,7 @@ impl World {
         let running = self.slots.iter().flatten();
         let own = running.filter_map(|running| running.next_time(now));
         let revivals = self.revivals.iter().map(|(at, _)| *at);
-        let fixed = [step, heal, kernel, self.census]
-            .into_iter()
-            .flatten()
-            .chain(revivals);
+        let fixed = [step, heal, kernel].into_iter().flatten().chain(revivals);
         // A time that has passed without an effect must not stop the clock.
         let floor = Instant::from_nanos(now.as_nanos() + 1);
         fixed.chain(dials).chain(own).min().map(|at| at.max(floor))
@@ -255,7 +257,6 @@ impl World {
                 Action::Fault(fault) => self.fault(fault),
             }
         }
-        self.take_census();
         let (due, later) = self.revivals.iter().partition(|(at, _)| *at <= now);
         self.revivals = later;
         let due: Vec<(Instant, usize)> = due;
@@ -273,19 +274,60 @@ impl World {
         }
     }
 
-    /// A hub that begins knows only who attaches within its grace; the others are gone for it.
-    fn take_census(&mut self) {
-        if self.census.take_if(|at| *at <= self.shared.now).is_none() {
+    /// A member that was stopped or cut off, for however short a time, while it looked for a new hub
+    /// may come after the others have given it up.
+    fn may_come_late(&mut self, slot: usize) {
+        let looked_for = match self.succeeded {
+            Some(at) => self.shared.now.saturating_since(at) < RETURN,
+            None => false,
+        };
+        if !looked_for && self.hub().is_some() {
             return;
         }
+        let hub = self.plan.nodes.get(slot).is_some_and(|node| node.hub);
         for running in self.slots.iter().flatten() {
-            // A stopped process does not even know that its hub has changed.
-            if running.paused.is_some() || !running.node.is_connected() {
+            if running.slot == slot || hub && !running.node.is_connected() {
                 count(&mut self.shared.marks, "late_for_the_hub");
-                self.shared
-                    .model
-                    .separated(self.shared.now, running.process);
+                let model = &mut self.shared.model;
+                model.separated(self.shared.now, running.process);
             }
+        }
+    }
+
+    /// A hub begins after another: who is stopped or cut off now may come too late.
+    fn succeed(&mut self) {
+        let now = self.shared.now;
+        if !core::mem::replace(&mut self.founded, true) {
+            return;
+        }
+        self.succeeded = Some(now);
+        let away = self.slots.iter().flatten().filter(|running| {
+            let cut_off = self.unreachable.get(&running.slot);
+            running.paused.is_some_and(|until| until > now) || cut_off.is_some_and(|at| *at > now)
+        });
+        let away: Vec<usize> = away.map(|running| running.slot).collect();
+        for slot in away {
+            self.may_come_late(slot);
+        }
+    }
+
+    /// At the hub, every identity is above all that its members have ever known of others.
+    fn check_identities(&mut self) {
+        let Some(hub) = self.hub().and_then(|slot| self.slots[slot].as_ref()) else {
+            return;
+        };
+        let model = &mut self.shared.model;
+        let peers = hub.node.roster().peers();
+        let named: Vec<(Process, PeerId, Generation, Presence)> = peers
+            .filter_map(|peer| {
+                let process = model.process(peer.instance.0)?;
+                Some((process, peer.id, peer.generation, peer.presence))
+            })
+            .collect();
+        let attached = named.iter().filter(|peer| peer.3 == Presence::Attached);
+        let attached: Vec<Process> = attached.map(|peer| peer.0).collect();
+        for (process, id, generation, _) in named {
+            model.answers_to(&attached, process, id.0, generation.0);
         }
     }
 
@@ -315,8 +357,7 @@ impl World {
             Ok(mut node) => {
                 self.shared.model.started(start.at, process, slot);
                 if plan.hub {
-                    let grace = start.config.complete_grace;
-                    self.census = Some(start.at + grace.saturating_sub(COMING));
+                    self.succeed();
                 }
                 let app = App::start(
                     &mut stage(&mut self.shared),
@@ -336,6 +377,7 @@ impl World {
     }
 
     fn kill(&mut self, slot: usize) {
+        self.check_identities();
         if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
             self.remember(&running);
             count(&mut self.shared.marks, "killed");
@@ -385,16 +427,19 @@ impl World {
                 for end in self.network_ends(slot) {
                     self.shared.kernel.hold(now, end, until);
                 }
+                self.may_come_late(slot);
                 self.separate(slot, Duration::from_nanos(nanos));
             }
             Fault::Unreachable(slot, nanos) => {
                 self.unreachable
                     .insert(slot, now + Duration::from_nanos(nanos));
+                self.may_come_late(slot);
                 self.separate(slot, Duration::from_nanos(nanos));
             }
             Fault::Table(slot, more) => self.limit_table(slot, more),
             Fault::InFlight(limit) => self.shared.kernel.set_in_flight_limit(limit),
             Fault::Stranger(says) => self.let_in(says),
+            Fault::Liar => self.let_in_liar(),
         }
     }
 
@@ -404,6 +449,7 @@ impl World {
             running.paused = Some(until);
             count(&mut self.shared.marks, "paused");
             self.shared.model.paused(running.process, until);
+            self.may_come_late(slot);
             // The lease of a stopped process on a network link runs out with the others.
             self.separate(slot, until.saturating_since(now));
         }
@@ -508,6 +554,31 @@ impl World {
         self.strangers.push(Stranger::new(near, says));
     }
 
+    /// Somebody attaches who says of everybody that he is gone, and of every id that another has it.
+    /// Whom an earlier hub may have declared gone, for all that this one knows, it may cost his life.
+    fn let_in_liar(&mut self) {
+        let Some(hub) = self.hub().and_then(|slot| self.slots[slot].as_ref()) else {
+            return;
+        };
+        let now = self.shared.now;
+        let peers = hub.node.roster().peers();
+        let others = peers.filter(|peer| peer.instance != hub.node.instance());
+        let instance = InstanceId(self.shared.draws.next_u64().max(1));
+        let says = stranger::lies(instance, others, &mut self.shared.draws);
+        let liar = Process(u32::MAX - self.next_process);
+        self.next_process += 1;
+        let model = &mut self.shared.model;
+        model.lives_as(liar, instance.0);
+        model.separated(now, liar);
+        if self.succeeded.is_some() {
+            for running in self.slots.iter().flatten() {
+                model.separated(now, running.process);
+            }
+        }
+        count(&mut self.shared.marks, "liar");
+        self.let_in(says);
+    }
+
     fn strangers_act(&mut self) -> bool {
         let (now, kernel) = (self.shared.now, &mut self.shared.kernel);
         let mut busy = false;
@@ -543,6 +614,7 @@ impl World {
         let living = self.slots.iter().flatten().map(|running| running.slot);
         // Without a hub nobody can be reached.
         let present: BTreeSet<usize> = living.filter(|_| self.hub().is_some()).collect();
+        self.check_identities();
         let early = !self.shared.model.violations().is_empty();
         if !early {
             self.shared.model.judge(&present);

@@ -4,6 +4,7 @@ use super::*;
 
 const A: Process = Process(1);
 const B: Process = Process(2);
+const C: Process = Process(3);
 const FD: Description = Description(9);
 
 fn at(millis: u64) -> Instant {
@@ -198,6 +199,17 @@ fn a_false_death_and_an_identity_given_twice_are_seen() {
     let mut model = world();
     model.lives_as(A, 7);
     model.seen(B, 9, 7, 1, 1);
+    model.answers_to(&[B], A, 1, 1);
+    model.answers_to(&[B], C, 1, 2);
+    model.answers_to(&[A], C, 1, 1);
+    assert!(model.violations().is_empty());
+    model.answers_to(&[A, B], C, 1, 1);
+    broken(&model, "was 1#1");
+    let mut model = world();
+    model.lives_as(A, 7);
+    model.seen(B, 9, 7, 1, 1);
+    model.forgets(B);
+    model.answers_to(&[B], C, 1, 1);
     assert!(model.violations().is_empty());
     model.seen(B, 9, 8, 2, 1);
     broken(&model, "which is nobody");
