@@ -216,7 +216,7 @@ fn never_answer(peer: &Peer) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let _ = held.lock().unwrap().recv();
         Ok(())
     };
-    peer.on("work", work).unwrap().forever();
+    peer.on("work", work).forever();
     peer.ready();
     // One thread stands in the handler, the other one drives.
     peer.spawn().unwrap();

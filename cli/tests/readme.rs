@@ -237,10 +237,10 @@ fn answering_member(place: &Place) -> [switchboard_mio::Peer; 2] {
     let join = |name: &str| Board::builder().name(name).join(place.address()).unwrap();
     let worker = join("worker/1").blocking();
     let add = |(a, b): (i32, i32)| -> Result<i32, Fault> { Ok(a + b) };
-    worker.on("math.add", add).unwrap().forever();
+    worker.on("math.add", add).forever();
     let logger = join("logger").blocking();
     let log = |_: Raw| -> Result<(), Fault> { Ok(()) };
-    logger.on("log", log).unwrap().forever();
+    logger.on("log", log).forever();
     for peer in [&worker, &logger] {
         peer.ready();
         peer.spawn().unwrap();

@@ -4,6 +4,8 @@ use alloc::string::{String, ToString};
 use core::error::Error;
 use core::fmt;
 
+use crate::message::{Answer, Failure};
+
 /// The error of a handler, as its caller will see it: text, number and an optional detail, with
 /// nothing that must exist in the other process.
 ///
@@ -123,6 +125,34 @@ impl fmt::Display for FaultError {
 }
 
 impl Error for FaultError {}
+
+/// As it travels.
+impl From<&Fault> for Failure {
+    fn from(fault: &Fault) -> Self {
+        Self {
+            code: fault.code,
+            message: fault.message.clone(),
+            detail: fault.detail.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// As the requester sees it.
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self {
+            message: failure.message,
+            code: failure.code,
+            detail: (!failure.detail.is_empty()).then_some(failure.detail),
+        }
+    }
+}
+
+impl<F> From<&Fault> for Answer<F> {
+    fn from(fault: &Fault) -> Self {
+        Self::Failed(fault.into())
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -346,6 +346,11 @@ impl<F> Answer<F> {
         }
     }
 
+    /// Nothing but that the handler returned `Ok`: the answer to an event.
+    pub fn nothing() -> Self {
+        Self::value(crate::codec::CodecId::RAW.0, Bytes::new())
+    }
+
     /// The handles that go with it.
     pub fn attachments(&self) -> &[F] {
         match self {

@@ -52,6 +52,22 @@ pub trait EventName<M: ?Sized> {
     fn name(&self) -> &str;
 }
 
+/// What a handler can be registered for: a [`Call`] for requests, an [`Event`] for events, and a
+/// string for both.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no handler that takes `{M}` and returns `{R}`",
+    note = "a `Call<M, R>` names one of exactly its own types, an `Event<M>` one that returns `()`"
+)]
+pub trait HandlerName<M, R> {
+    /// Whether events of the name come to the handler.
+    const EVENTS: bool;
+    /// Whether it answers requests of the name.
+    const REQUESTS: bool;
+
+    /// The name on the wire.
+    fn as_name(&self) -> &str;
+}
+
 impl<M: ?Sized, R> Call<M, R> {
     /// Names a request.
     pub const fn new(name: &'static str) -> Self {
@@ -94,6 +110,24 @@ impl<M: ?Sized> EventName<M> for Event<M> {
     }
 }
 
+impl<M, R> HandlerName<M, R> for Call<M, R> {
+    const EVENTS: bool = false;
+    const REQUESTS: bool = true;
+
+    fn as_name(&self) -> &str {
+        self.name
+    }
+}
+
+impl<M> HandlerName<M, ()> for Event<M> {
+    const EVENTS: bool = true;
+    const REQUESTS: bool = false;
+
+    fn as_name(&self) -> &str {
+        self.name
+    }
+}
+
 macro_rules! text_names_anything {
     ($($text:ty),*) => {$(
         impl<M: ?Sized, R> CallName<M, R> for $text {
@@ -104,6 +138,15 @@ macro_rules! text_names_anything {
 
         impl<M: ?Sized> EventName<M> for $text {
             fn name(&self) -> &str {
+                self
+            }
+        }
+
+        impl<M, R> HandlerName<M, R> for $text {
+            const EVENTS: bool = true;
+            const REQUESTS: bool = true;
+
+            fn as_name(&self) -> &str {
                 self
             }
         }

@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use switchboard_os::Stream;
+use switchboard_os::app::Answered;
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
@@ -44,6 +45,8 @@ pub trait Call {
     fn namespace(&self) -> String;
     /// The next descriptor that came with it.
     fn take_fd(&self) -> Option<OwnedFd>;
+    /// Sends one along with the reply.
+    fn attach(&self, descriptor: OwnedFd);
 }
 
 /// One peer, in one namespace, under any driver.
@@ -86,6 +89,18 @@ pub trait App {
     ///
     /// Why there is no reply.
     fn request(&self, name: &str, value: &Value, how: How) -> Result<Value, Failure>;
+
+    /// As [`App::request`], with the descriptors that come with the reply.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn request_with_fds(
+        &self,
+        name: &str,
+        value: &Value,
+        how: How,
+    ) -> Result<Answered<Value>, Failure>;
 
     /// Asks; what is returned waits for the outcome.
     ///

@@ -59,7 +59,7 @@
 //!         cx.reply(n);
 //!         Ok(n + 1)
 //!     };
-//!     peer.on("foo", answers_twice).unwrap().forever();
+//!     peer.on("foo", answers_twice).forever();
 //! }
 //! ```
 //!

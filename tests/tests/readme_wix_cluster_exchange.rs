@@ -44,7 +44,7 @@ fn worker() -> Done {
                 .to(Parent)
                 .send()?;
             Ok(())
-        })?
+        })
         .forever();
     client.ready();
     // [worker goes on]
@@ -65,7 +65,7 @@ fn a_worker_says_that_it_is_alive_and_hears_what_is_broadcast() -> Done {
         said.send(message)?; // will say "I'm alive"
         Ok(())
     };
-    server.on("message", on_message)?.forever();
+    server.on("message", on_message).forever();
     exchange.spawn()?; // a thread that runs the handlers
 
     let worker = Spawn::new(program).spawn_on(&exchange)?;
@@ -84,7 +84,7 @@ fn a_worker_says_that_it_is_alive_and_hears_what_is_broadcast() -> Done {
         heard.send(data)?;
         Ok(())
     };
-    client.on("broadcast", on_broadcast)?.forever();
+    client.on("broadcast", on_broadcast).forever();
     // [end]
     // [broadcast]
     server
@@ -105,7 +105,7 @@ fn a_client_in_the_master_gets_from_the_server_in_the_master() -> Done {
     let server = exchange.ns("unique-topic")?;
     let client = exchange.ns("unique-topic")?;
 
-    server.on("get", |(): ()| Ok("Hi my child"))?.forever();
+    server.on("get", |(): ()| Ok("Hi my child")).forever();
     exchange.spawn()?;
 
     let data: String = client.request("get", &()).to(Hub).wait()?;
@@ -117,7 +117,7 @@ fn a_client_in_the_master_gets_from_the_server_in_the_master() -> Done {
     server
         .on("get nothing", |(): ()| -> Result<(), Fault> {
             Err(Fault::new("nothing to give"))
-        })?
+        })
         .forever();
     let error = client.request::<_, ()>("get nothing", &()).to(Hub).wait();
     // [end]

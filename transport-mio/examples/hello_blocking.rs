@@ -8,11 +8,11 @@ const ADD: Call<(i32, i32), i32> = Call::new("math.add");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let hub = Board::listen("tcp://127.0.0.1:0")?.blocking();
-    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b))?.forever();
+    hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b)).forever();
     hub.on("hello", |cx: Cx, text: String| {
         println!("{} says {text}", cx.from());
         Ok(())
-    })?
+    })
     .forever();
     hub.ready();
     hub.spawn()?; // a thread that drives and serves the hub

@@ -9,21 +9,22 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use switchboard_os::app::{Draft, Setup};
 use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, NotTheHub, Side};
 use switchboard_os::{Address, ListenError, Stream};
 use switchboard_proto::codec::{CodecTable, Encode};
 use switchboard_proto::name::{CallName, EventName};
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{
-    Answer, Config, Delivery, DeliveryKind, Event, Generation, Hangup, LinkId, Message, MessageId,
-    Names, NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats, Target,
-    Ticket,
+    Answer, DeclareError, Delivery, DeliveryKind, Event, Generation, Hangup, LinkId, Message,
+    MessageId, Names, NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats,
+    Target, Ticket,
 };
 
 use crate::builder::Builder;
 use crate::error::{BoardError, SendError};
 use crate::incoming::{Content, Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
-use crate::outgoing::{Draft, Emit, Request};
+use crate::outgoing::{Emit, Request};
 use crate::peer::Peer;
 use crate::poller::{Handle, Poller};
 
@@ -49,6 +50,8 @@ pub struct UnknownTicket;
 pub struct Board {
     pub(crate) engine: Engine,
     pub(crate) codecs: Arc<CodecTable>,
+    /// How many handlers of a blocking handle run at once.
+    pub(crate) handlers: usize,
     pub(crate) handle: Handle,
     /// Out of its place while a blocking handle waits.
     pub(crate) poller: Option<Poller>,
@@ -58,8 +61,6 @@ pub struct Board {
     fresh: VecDeque<NamespaceId>,
     /// Something was sent or taken, and what follows from it is not written yet.
     unflushed: bool,
-    /// How many handlers of a blocking handle run at once.
-    pub(crate) handlers: usize,
     /// The names of requests that are under way, for codecs that look at them.
     asked: BTreeMap<RequestId, Cow<'static, str>>,
 }
@@ -168,6 +169,7 @@ impl Board {
                     content,
                     ticket,
                     remaining,
+                    attached: Vec::new(),
                 }),
                 DeliveryKind::Event(ticket) => Incoming::Event(IncomingEvent { content, ticket }),
             });
@@ -265,9 +267,9 @@ impl Board {
         namespace: NamespaceId,
         name: impl CallName<M, R>,
     ) -> Result<(), BoardError> {
-        self.declare(namespace, |names| {
+        Ok(self.declare(namespace, |names| {
             names.handlers.insert(name.name().into());
-        })
+        })?)
     }
 
     /// Says that this board listens to events of a name.
@@ -280,9 +282,9 @@ impl Board {
         namespace: NamespaceId,
         name: impl EventName<M>,
     ) -> Result<(), BoardError> {
-        self.declare(namespace, |names| {
+        Ok(self.declare(namespace, |names| {
             names.listeners.insert(name.name().into());
-        })
+        })?)
     }
 
     /// Says that all names are declared: what comes for others is refused at once. Unsaid, that is
@@ -391,22 +393,18 @@ impl Board {
         self.flush();
     }
 
-    pub(crate) fn new(
-        config: Config,
-        codecs: CodecTable,
-        handlers: usize,
-    ) -> Result<Self, BoardError> {
+    pub(crate) fn new(setup: Setup) -> Result<Self, BoardError> {
         let (poller, handle) = Poller::new()?;
         let mut board = Self {
-            engine: Engine::new(config)?,
-            codecs: Arc::new(codecs),
+            engine: Engine::new(setup.config)?,
+            codecs: Arc::new(setup.codecs),
+            handlers: setup.handlers,
             handle,
             poller: Some(poller),
             address: None,
             spaces: Vec::new(),
             fresh: VecDeque::new(),
             unflushed: false,
-            handlers,
             asked: BTreeMap::new(),
         };
         let main = board.ns("_")?;
@@ -429,7 +427,7 @@ impl Board {
         &mut self,
         namespace: NamespaceId,
         change: impl FnOnce(&mut Names),
-    ) -> Result<(), BoardError> {
+    ) -> Result<(), DeclareError> {
         let mut space = self.spaces.iter_mut().find(|space| space.id == namespace);
         let mut names = space
             .as_mut()
@@ -457,9 +455,20 @@ impl Board {
         target: impl FnOnce(Receivers) -> Target,
     ) -> Result<Message<OwnedFd>, SendError> {
         let shown = self.shown_namespace(namespace);
-        draft.into_message(&self.codecs, namespace, shown, target)
+        Ok(draft.into_message(&self.codecs, namespace, shown, target)?)
     }
 
+    pub(crate) fn reply(
+        &mut self,
+        ticket: Ticket,
+        answer: Answer<OwnedFd>,
+    ) -> Result<(), switchboard_proto::ReplyError<OwnedFd>> {
+        let replied = self.engine.reply(ticket, answer);
+        self.gather();
+        replied
+    }
+
+    /// Answers for a handler that has returned.
     pub(crate) fn answer(
         &mut self,
         ticket: Ticket,

@@ -1,10 +1,10 @@
 //! A board with a name, limits or handlers of its own.
 
-use switchboard_os::Address;
+use switchboard_os::app::Setup;
 use switchboard_os::process::{ParentLink, parent_link};
-use switchboard_proto::codec::CodecTable;
+use switchboard_os::{Address, setup_words};
+use switchboard_proto::Role;
 use switchboard_proto::name::{CallName, EventName};
-use switchboard_proto::{Config, PeerName, Role};
 
 use crate::board::Board;
 use crate::error::BoardError;
@@ -14,68 +14,21 @@ use crate::error::BoardError;
 /// A builder with a list of names ([`handle`](Self::handle), [`listen_to`](Self::listen_to))
 /// makes a board that is ready from the start: requests for other names are refused at once.
 /// Without one, say [`Board::ready`] when all names are declared.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a builder does nothing until `join`, `listen` or `alone`"]
 pub struct Builder {
-    config: Config,
-    most_handlers: usize,
-    name: Option<String>,
-    codecs: CodecTable,
-    handlers: Vec<String>,
+    setup: Setup,
+    requests: Vec<String>,
     listeners: Vec<String>,
     all_events: bool,
 }
 
-/// How many handlers of one peer run at the same time.
-const HANDLERS: usize = 64;
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            most_handlers: HANDLERS,
-            name: None,
-            codecs: CodecTable::default(),
-            handlers: Vec::new(),
-            listeners: Vec::new(),
-            all_events: false,
-        }
-    }
-}
-
 impl Builder {
-    /// The name under which this peer wants to be known, and found again after a restart: 1 to 64
-    /// bytes without NUL and `#`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Every limit and interval. The role and, if [`Builder::name`] was called, the name are set by
-    /// the builder.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Which codecs there are and which is used where.
-    pub fn codecs(mut self, codecs: CodecTable) -> Self {
-        self.codecs = codecs;
-        self
-    }
-
-    /// How many handlers of the [blocking](Board::blocking) handle run at the same time, over all
-    /// threads that serve, and how many lie on one thread's stack because each waits for the next;
-    /// at least 1. Default 64. What comes beyond waits in the receive budget, and its senders with
-    /// it.
-    pub fn handlers(mut self, most: usize) -> Self {
-        self.most_handlers = most.max(1);
-        self
-    }
+    setup_words!();
 
     /// This board answers requests of this name.
     pub fn handle<M: ?Sized, R>(mut self, name: impl CallName<M, R>) -> Self {
-        self.handlers.push(name.name().to_owned());
+        self.requests.push(name.name().to_owned());
         self
     }
 
@@ -100,7 +53,7 @@ impl Builder {
     /// An address, name or limit that cannot be, or no descriptor left for the poller.
     pub fn join(mut self, address: impl AsRef<str>) -> Result<Board, BoardError> {
         let address: Address = address.as_ref().parse()?;
-        self.config.role = Role::Member;
+        self.setup.config.role = Role::Member;
         let mut board = self.build()?;
         board.dial(address);
         Ok(board)
@@ -113,7 +66,7 @@ impl Builder {
     /// As [`Builder::join`], and why nobody can listen there now.
     pub fn listen(mut self, address: impl AsRef<str>) -> Result<Board, BoardError> {
         let address: Address = address.as_ref().parse()?;
-        self.config.role = Role::Hub;
+        self.setup.config.role = Role::Hub;
         let mut board = self.build()?;
         board.listen_at(&address)?;
         Ok(board)
@@ -126,7 +79,7 @@ impl Builder {
     ///
     /// As [`Builder::join`].
     pub fn alone(mut self) -> Result<Board, BoardError> {
-        self.config.role = Role::Hub;
+        self.setup.config.role = Role::Hub;
         self.build()
     }
 
@@ -137,7 +90,7 @@ impl Builder {
     ///
     /// As [`Builder::join`].
     pub fn over(mut self, stream: switchboard_os::Stream) -> Result<Board, BoardError> {
-        self.config.role = Role::Member;
+        self.setup.config.role = Role::Member;
         let mut board = self.build()?;
         board.adopt(stream, switchboard_os::engine::Side::Parent);
         Ok(board)
@@ -156,23 +109,20 @@ impl Builder {
     /// [`Builder::join`].
     pub fn parent(mut self) -> Result<Board, BoardError> {
         let ParentLink { stream, name } = parent_link()?;
-        if let (None, Some(name)) = (&self.name, name) {
-            self.config.name = Some(name);
+        if let (None, Some(name)) = (&self.setup.name, name) {
+            self.setup.config.name = Some(name);
         }
         self.over(stream)
     }
 
     fn build(mut self) -> Result<Board, BoardError> {
-        if let Some(name) = self.name.take() {
-            let checked = PeerName::new(&name).ok_or(BoardError::BadName(name))?;
-            self.config.name = Some(checked);
-        }
-        let mut board = Board::new(self.config, self.codecs, self.most_handlers)?;
-        if self.handlers.is_empty() && self.listeners.is_empty() && !self.all_events {
+        self.setup.check_name()?;
+        let mut board = Board::new(self.setup)?;
+        if self.requests.is_empty() && self.listeners.is_empty() && !self.all_events {
             return Ok(board);
         }
         board.declare(crate::board::MAIN, |names| {
-            names.handlers.extend(to_shared(&self.handlers));
+            names.handlers.extend(to_shared(&self.requests));
             names.listeners.extend(to_shared(&self.listeners));
             names.all_events |= self.all_events;
         })?;

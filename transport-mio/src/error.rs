@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use switchboard_os::app::{BadName, NotMade, Wrong};
 use switchboard_os::engine::EngineError;
 use switchboard_os::process::InheritError;
 use switchboard_os::{AddressError, ListenError};
@@ -12,9 +13,11 @@ use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::TargetError;
 use switchboard_proto::wire::Refusal;
 use switchboard_proto::{
-    ConfigError, DeclareError, Fate, Message, NameError, SendError as NodeRefusal, SendRefusal,
-    UnknownCause,
+    ConfigError, DeclareError, Fate, Message, NameError, ReplyRefusal, SendError as NodeRefusal,
+    SendRefusal, UnknownCause,
 };
+
+use crate::incoming::IncomingRequest;
 
 /// Why there is no board, or why it does not take a name.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +36,8 @@ pub enum BoardError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The name cannot be a peer's.
-    #[error("{0:?} can be no peer's name: 1 to 64 bytes without NUL and `#`")]
-    BadName(String),
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// The name cannot be a namespace's.
     #[error(transparent)]
     Namespace(#[from] NameError),
@@ -124,6 +127,19 @@ impl SendError {
     }
 }
 
+impl From<NotMade> for SendError {
+    fn from(not_made: NotMade) -> Self {
+        let attachments = not_made.attachments;
+        match not_made.why {
+            Wrong::Target(error) => Self::Target { error, attachments },
+            Wrong::Codec(error) => Self::Encode {
+                error: Box::new(error),
+                attachments,
+            },
+        }
+    }
+}
+
 impl From<NodeRefusal<OwnedFd>> for SendError {
     fn from(refused: NodeRefusal<OwnedFd>) -> Self {
         Self::Refused {
@@ -149,6 +165,18 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+/// An answer that was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct ReplyError {
+    /// Why.
+    pub reason: ReplyRefusal,
+    /// What was attached to it.
+    pub descriptors: Vec<OwnedFd>,
+    /// The request, where it still waits for an answer.
+    pub request: Option<Box<IncomingRequest>>,
+}
 
 /// Why a request has no reply.
 #[derive(Debug, thiserror::Error)]

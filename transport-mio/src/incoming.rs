@@ -6,16 +6,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard_os::app::FromReply;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode, Encode};
 use switchboard_proto::fault::Fault;
 use switchboard_proto::{
-    Answer, Delivery, DeliveryKind, Disconnect, Failure, Fate, Generation, MessageId, NamespaceId,
-    Outcome, PeerId, RequestId, Sender, Target, Ticket,
+    Answer, Delivery, DeliveryKind, Disconnect, Fate, Generation, MessageId, NamespaceId, Outcome,
+    PeerId, ReplyRefusal, RequestId, Sender, Target, Ticket,
 };
 
 use crate::board::{Board, UnknownTicket};
-use crate::error::{NotRun, RequestError};
+use crate::error::{NotRun, ReplyError, RequestError};
 
 /// Something that came, or happened.
 #[derive(Debug)]
@@ -178,6 +179,8 @@ pub struct IncomingRequest {
     pub(crate) content: Content,
     pub(crate) ticket: Ticket,
     pub(crate) remaining: Option<Duration>,
+    /// What goes with the reply.
+    pub(crate) attached: Vec<OwnedFd>,
 }
 
 content!(IncomingRequest);
@@ -193,33 +196,70 @@ impl IncomingRequest {
         self.remaining
     }
 
-    /// Answers with a value, or with a fault.
+    /// Moves a descriptor to the requester, with the reply that follows: it is closed here when the
+    /// requester's process has it. At most 16.
+    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.attached.push(descriptor.into());
+        self
+    }
+
+    /// Answers with a value, or with a fault, and then what was attached is closed. A value that the
+    /// codec cannot carry becomes a fault too.
     ///
     /// # Errors
     ///
-    /// Its sender has ended meanwhile: nobody waits. A value that the codec cannot carry becomes a
-    /// fault at the sender.
+    /// Its sender has ended meanwhile: nobody waits. Or what was attached cannot go to it, and then
+    /// the request comes back with the error, to be answered otherwise.
     pub fn reply<R: Encode + ?Sized>(
-        self,
+        mut self,
         board: &mut Board,
         result: Result<&R, Fault>,
-    ) -> Result<(), UnknownTicket> {
-        let answer = match result {
-            Ok(value) => encode_answer(
-                &self.content,
-                board.shown_namespace(self.namespace()),
-                value,
-            ),
-            Err(fault) => failed(&fault),
+    ) -> Result<(), ReplyError> {
+        let attachments = std::mem::take(&mut self.attached);
+        let answer = self.answer(board.shown_namespace(self.namespace()), result, attachments);
+        let refused = match board.reply(self.ticket, answer) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
         };
-        board.answer(self.ticket, answer)
+        let descriptors = match refused.answer {
+            Answer::Reply { attachments, .. } => attachments,
+            _ => Vec::new(),
+        };
+        let waits = refused.reason != ReplyRefusal::Stale;
+        Err(ReplyError {
+            reason: refused.reason,
+            descriptors,
+            request: waits.then(|| Box::new(self)),
+        })
+    }
+
+    /// A reply is encoded as any other message of its name.
+    fn answer<R: Encode + ?Sized>(
+        &self,
+        namespace: &str,
+        result: Result<&R, Fault>,
+        attachments: Vec<OwnedFd>,
+    ) -> Answer<OwnedFd> {
+        let value = match result {
+            Ok(value) => value,
+            Err(fault) => return Answer::from(&fault),
+        };
+        let content = &self.content;
+        match content.codecs.encode(namespace, &content.name, None, value) {
+            Ok(encoded) => Answer::Reply {
+                codec: encoded.codec.0,
+                payload: encoded.payload,
+                attachments,
+            },
+            Err(error) => Answer::from(&Fault::from_error(&error)),
+        }
     }
 
     /// Says that the request will not be run.
     ///
     /// # Errors
     ///
-    /// As [`IncomingRequest::reply`].
+    /// Its sender has ended meanwhile: nobody waits.
     pub fn refuse(
         self,
         board: &mut Board,
@@ -257,8 +297,8 @@ impl IncomingEvent {
             return Ok(());
         };
         let answer = match result {
-            Ok(()) => nothing(),
-            Err(fault) => failed(&fault),
+            Ok(()) => Answer::nothing(),
+            Err(fault) => Answer::from(&fault),
         };
         board.answer(ticket, answer)
     }
@@ -299,35 +339,26 @@ impl ReplyOutcome {
         }
     }
 
-    /// The reply's value.
+    /// The reply's value; or an [`Answered`](switchboard_os::app::Answered) one, with the
+    /// descriptors that came with it, which are closed otherwise.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub fn decode<R: Decode>(self) -> Result<R, RequestError> {
-        self.into_parts().map(|(value, _)| value)
-    }
-
-    /// The reply's value and the descriptors that came with it.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    pub fn into_parts<R: Decode>(self) -> Result<(R, Vec<OwnedFd>), RequestError> {
+    pub fn decode<R: FromReply>(self) -> Result<R, RequestError> {
         match self.outcome {
             Outcome::Reply {
                 codec,
                 payload,
                 attachments,
-                ..
+                attachments_lost,
             } => {
-                let value = self
-                    .codecs
-                    .decode(CodecId(codec), &self.name, &payload.to_bytes())
-                    .map_err(|error| RequestError::Unreadable(Box::new(error)))?;
-                Ok((value, attachments))
+                let (codec, payload) = (CodecId(codec), payload.to_bytes());
+                let (codecs, lost) = (&self.codecs, attachments_lost);
+                let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
+                value.map_err(|error| RequestError::Unreadable(Box::new(error)))
             }
-            Outcome::Failed(failure) => Err(RequestError::Failed(fault(failure))),
+            Outcome::Failed(failure) => Err(RequestError::Failed(failure.into())),
             Outcome::NotRun { reason, message } => Err(RequestError::NotRun(NotRun::Returned {
                 reason,
                 message: message.map(Box::new),
@@ -340,38 +371,5 @@ impl ReplyOutcome {
 impl fmt::Debug for ReplyOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.outcome.fmt(f)
-    }
-}
-
-/// A reply is encoded as any other message of its name.
-pub(crate) fn encode_answer<R: Encode + ?Sized>(
-    content: &Content,
-    namespace: &str,
-    value: &R,
-) -> Answer<OwnedFd> {
-    match content.codecs.encode(namespace, &content.name, None, value) {
-        Ok(encoded) => Answer::value(encoded.codec.0, encoded.payload),
-        Err(error) => failed(&Fault::from_error(&error)),
-    }
-}
-
-/// The answer of a handler of an event.
-pub(crate) fn nothing() -> Answer<OwnedFd> {
-    Answer::value(CodecId::RAW.0, bytes::Bytes::new())
-}
-
-pub(crate) fn failed(fault: &Fault) -> Answer<OwnedFd> {
-    Answer::Failed(Failure {
-        code: fault.code,
-        message: fault.message.clone(),
-        detail: fault.detail.clone().unwrap_or_default(),
-    })
-}
-
-fn fault(failure: Failure) -> Fault {
-    let fault = Fault::new(failure.message).with_code(failure.code);
-    match failure.detail.is_empty() {
-        true => fault,
-        false => fault.with_detail(failure.detail),
     }
 }

@@ -65,14 +65,15 @@ mod poller;
 
 pub use board::{Board, UnknownTicket};
 pub use builder::Builder;
-pub use error::{BoardError, NotRun, RequestError, SendError};
+pub use error::{BoardError, NotRun, ReplyError, RequestError, SendError};
 pub use incoming::{Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 pub use outgoing::{Emit, Request};
 pub use peer::{
-    BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, HandlerError, HandlerName, OfContext,
-    OfMessage, Peer, Pending, Received, State, States, Sub,
+    BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, Peer, Pending, Received, State,
+    States, Sub,
 };
 
+pub use switchboard_os::app::{Answered, BadName, FromReply, OfContext, OfMessage, RegisterError};
 pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, NotTheHub, Side};
 pub use switchboard_os::process::InheritError;
 pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream};
@@ -83,6 +84,6 @@ pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, Target
 pub use switchboard_proto::wire::Refusal;
 pub use switchboard_proto::{
     Config, Disconnect, Fate, Generation, InstanceId, LinkId, Message, MessageId, NamespaceId,
-    PeerId, PeerName, Receipt, Reconnect, RequestId, Roster, SendRefusal, Sender, Stats, Target,
-    Ticket, UnknownCause,
+    PeerId, PeerName, Receipt, Reconnect, ReplyRefusal, RequestId, Roster, SendOptions,
+    SendRefusal, Sender, Stats, Target, Ticket, UnknownCause,
 };

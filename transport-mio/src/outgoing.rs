@@ -1,155 +1,13 @@
 //! Requests and events while they are put together.
 
-use std::borrow::Cow;
-use std::os::fd::OwnedFd;
-
-use switchboard_proto::codec::{CodecId, CodecTable, Encode, Encoded};
-use switchboard_proto::outgoing::{IntoTargets, Receivers, TargetError};
-use switchboard_proto::{
-    Message, MessageId, NamespaceId, RequestId, RequestOptions, SendOptions, Target,
-};
+use switchboard_os::app::Draft;
+use switchboard_os::{event_words, message_words, request_words};
+use switchboard_proto::codec::Encode;
+use switchboard_proto::outgoing::Receivers;
+use switchboard_proto::{MessageId, NamespaceId, RequestId};
 
 use crate::board::Board;
 use crate::error::SendError;
-
-/// The parts that every message has. The value is encoded at the end, when its codec is known.
-pub(crate) struct Draft<'a, M: ?Sized> {
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) value: &'a M,
-    pub(crate) codec: Option<CodecId>,
-    pub(crate) receivers: Receivers,
-    pub(crate) wrong: Option<TargetError>,
-    pub(crate) attachments: Vec<OwnedFd>,
-    pub(crate) request: RequestOptions,
-    pub(crate) event: SendOptions,
-}
-
-impl<'a, M: Encode + ?Sized> Draft<'a, M> {
-    pub(crate) fn new(name: &str, value: &'a M) -> Self {
-        Self {
-            name: Cow::Owned(name.to_owned()),
-            value,
-            codec: None,
-            receivers: Receivers::new(),
-            wrong: None,
-            attachments: Vec::new(),
-            request: RequestOptions::default(),
-            event: SendOptions::default(),
-        }
-    }
-
-    pub(crate) fn to(&mut self, targets: &impl IntoTargets) {
-        if let Err(error) = self.receivers.add(targets) {
-            // The first one is told when the message is sent.
-            self.wrong.get_or_insert(error);
-        }
-    }
-
-    pub(crate) fn queue_attachments(&mut self) {
-        self.request.queue_attachments = true;
-        self.event.queue_attachments = true;
-    }
-
-    /// The message, whole. `shown` is the namespace as people write it.
-    pub(crate) fn into_message(
-        self,
-        codecs: &CodecTable,
-        namespace: NamespaceId,
-        shown: &str,
-        target: impl FnOnce(Receivers) -> Target,
-    ) -> Result<Message<OwnedFd>, SendError> {
-        let attachments = self.attachments;
-        if let Some(error) = self.wrong {
-            return Err(SendError::Target { error, attachments });
-        }
-        match codecs.encode(shown, &self.name, self.codec, self.value) {
-            Ok(Encoded { codec, payload }) => Ok(Message {
-                target: target(self.receivers),
-                namespace,
-                event: self.name,
-                codec: codec.0,
-                payload,
-                attachments,
-            }),
-            Err(error) => Err(SendError::Encode {
-                error: Box::new(error),
-                attachments,
-            }),
-        }
-    }
-}
-
-/// The words that all builders share.
-macro_rules! common_words {
-    () => {
-        /// For whom it is: a peer's id, a name or `name#generation`, `Hub`, `Parent`, `Everyone`,
-        /// the sender of a message, or a tuple or slice of those.
-        pub fn to(mut self, targets: impl switchboard_proto::outgoing::IntoTargets) -> Self {
-            self.draft.to(&targets);
-            self
-        }
-
-        /// Moves a descriptor to the receiver. This process's copy is closed when the receiver's
-        /// node has it; a refusal gives it back.
-        pub fn attach(mut self, descriptor: impl Into<std::os::fd::OwnedFd>) -> Self {
-            self.draft.attachments.push(descriptor.into());
-            self
-        }
-
-        /// Lets the attachments wait for a receiver that is not ready. Without it, that is refused.
-        pub fn queue_attachments(mut self) -> Self {
-            self.draft.queue_attachments();
-            self
-        }
-
-        /// Encodes this one message with another codec than its name's.
-        pub fn codec(mut self, codec: switchboard_proto::codec::CodecId) -> Self {
-            self.draft.codec = Some(codec);
-            self
-        }
-    };
-}
-
-macro_rules! event_words {
-    () => {
-        /// Leaves peers out, whatever the targets say.
-        pub fn except(mut self, peers: &[switchboard_proto::PeerId]) -> Self {
-            self.draft.receivers.except(peers);
-            self
-        }
-
-        /// Makes this peer one of the receivers of what goes to many.
-        pub fn include_self(mut self) -> Self {
-            self.draft.receivers.include_self();
-            self
-        }
-
-        /// Asks what becomes of it.
-        pub fn receipt(mut self, receipt: switchboard_proto::Receipt) -> Self {
-            self.draft.event.receipt = receipt;
-            self
-        }
-
-        /// Gives it up after this time, if it has not left by then.
-        pub fn expires(mut self, after: std::time::Duration) -> Self {
-            self.draft.event.expires = Some(after);
-            self
-        }
-    };
-}
-
-macro_rules! request_words {
-    () => {
-        /// How long it may take, from its acceptance by this node, queueing included. Zero is
-        /// refused, `Duration::MAX` means no limit; 10 s where nothing is said.
-        pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
-            self.draft.request.deadline = Some(deadline);
-            self
-        }
-    };
-}
-
-pub(crate) use {common_words, event_words, request_words};
 
 /// A request of a [`Board`] that is not sent yet.
 #[must_use = "a request does nothing until `send`"]
@@ -168,7 +26,7 @@ impl<'b, 'm, M: Encode + ?Sized> Request<'b, 'm, M> {
         }
     }
 
-    common_words!();
+    message_words!();
     request_words!();
 
     /// In another namespace than the default one; from [`Board::ns`].
@@ -208,7 +66,7 @@ impl<'b, 'm, M: Encode + ?Sized> Emit<'b, 'm, M> {
         }
     }
 
-    common_words!();
+    message_words!();
     event_words!();
 
     /// In another namespace than the default one; from [`Board::ns`].

@@ -3,15 +3,15 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::{Loop, address_in, first_hub};
 use switchboard_mio::name::{Call, Event};
 use switchboard_mio::{
-    Board, BoardError, Fault, Hub, Incoming, NotRun, Raw, Refusal, RequestError, SendError,
-    SendRefusal,
+    Answered, Board, BoardError, Fault, Hub, Incoming, NotRun, Raw, Refusal, ReplyRefusal,
+    RequestError, SendError, SendRefusal,
 };
 use switchboard_proto::Config;
 
@@ -154,7 +154,10 @@ fn a_full_buffer_gives_the_message_back_and_says_when_there_is_room() {
     let hub = first_hub().listen_to_all().listen(&address).unwrap();
     let mut config = Config::default();
     config.send_buffer = 100_000;
-    let member = Board::builder().config(config).join(&address).unwrap();
+    let member = Board::builder()
+        .config(|default| *default = config)
+        .join(&address)
+        .unwrap();
     let mut both = Loop::new([hub, member]);
     both.until_up(2);
     let blob = Raw::from(vec![7_u8; 30_000]);
@@ -171,6 +174,30 @@ fn a_full_buffer_gives_the_message_back_and_says_when_there_is_room() {
         (at == 1 && matches!(incoming, Incoming::Sendable(_))).then_some(())
     });
     both.boards[1].resend(message, Default::default()).unwrap();
+}
+
+#[test]
+fn a_reply_whose_descriptors_cannot_go_comes_back_with_its_request() {
+    let mut both = pair("tcp://127.0.0.1:0");
+    let id = both.boards[1].request(ADD, &(1, 2)).send().unwrap();
+    let request = both.until("the request", |_, _, incoming| match incoming {
+        Incoming::Request(request) => Some(request),
+        _ => None,
+    });
+    let (near, _far) = UnixStream::pair().unwrap();
+    let raw = near.as_raw_fd();
+    let hub = &mut both.boards[0];
+    let refused = request.attach(near).reply(hub, Ok(&3)).unwrap_err();
+    let unsupported = ReplyRefusal::Attachments(SendRefusal::AttachmentsUnsupported);
+    assert_eq!(refused.reason, unsupported);
+    assert_eq!(refused.descriptors[0].as_raw_fd(), raw, "it comes back");
+    let request = refused.request.expect("it still waits for an answer");
+    request.reply(hub, Ok(&3)).unwrap();
+    let answered: Answered<i32> = both.until("the reply", |_, _, incoming| match incoming {
+        Incoming::Reply { id: of, outcome } if of == id => Some(outcome.decode().unwrap()),
+        _ => None,
+    });
+    assert_eq!((answered.value, answered.descriptors.len()), (3, 0));
 }
 
 #[test]
@@ -387,7 +414,7 @@ fn what_cannot_be_says_what_to_write() {
         .name("a#1")
         .join("unix:/tmp/none")
         .unwrap_err();
-    assert!(matches!(error, BoardError::BadName(_)), "{error}");
+    assert!(matches!(error, BoardError::Name(_)), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let address = address_in(&folder);
     let first = Board::listen(&address).unwrap();

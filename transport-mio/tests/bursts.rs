@@ -43,7 +43,7 @@ fn two_peers(
 }
 
 fn echo(hub: &Peer) {
-    hub.on(ECHO, |n: u32| Ok(n)).unwrap().forever();
+    hub.on(ECHO, |n: u32| Ok(n)).forever();
 }
 
 fn writes(board: &Board) -> u64 {
@@ -118,7 +118,7 @@ fn a_lone_event_leaves_at_once_though_nobody_waits() {
     let (_hub, member) = two_peers(&folder, 1, |hub| {
         echo(hub);
         let tell = move |n: u32| Ok(tell.send(n)?);
-        hub.on(TOLD, tell).unwrap().forever();
+        hub.on(TOLD, tell).forever();
     });
     for n in 0..3 {
         member.emit(TOLD, &n).to(Hub).send().unwrap();
@@ -167,7 +167,7 @@ fn gate(hub: &Peer) -> Gate {
         begin.send(())?;
         Ok(opened.lock().unwrap().recv_timeout(PATIENCE)?)
     };
-    hub.on(GATE, wait).unwrap().forever();
+    hub.on(GATE, wait).forever();
     Gate { begun, open }
 }
 

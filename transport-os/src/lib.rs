@@ -31,6 +31,7 @@ compile_error!(
 
 mod address;
 mod advice;
+pub mod app;
 mod attachments;
 #[cfg(feature = "test-util")]
 mod census;
@@ -61,3 +62,7 @@ pub use stream::{
     socketpair,
 };
 pub use waker::Waker;
+
+/// For the macros of [`app`], which stand in other crates.
+#[doc(hidden)]
+pub use switchboard_proto as __proto;

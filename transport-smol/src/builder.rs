@@ -3,31 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
+use switchboard_os::app::Setup;
 use switchboard_os::engine::{Engine, Side};
 use switchboard_os::process::parent_link;
-use switchboard_os::{Address, AddressError, Stream};
-use switchboard_proto::codec::{Codec, CodecTable, Decode, Encode, RegisterError as CodecExists};
-use switchboard_proto::{Config, PeerName, Role};
+use switchboard_os::{Address, AddressError, Stream, setup_words};
+use switchboard_proto::Role;
+use switchboard_proto::codec::{Decode, Encode};
+use switchboard_proto::name::HandlerName;
 
 use crate::driver::Driver;
 use crate::error::JoinError;
-use crate::handler::{Handler, HandlerName, erase};
+use crate::handler::{Handler, erase};
 use crate::peer::{Peer, roles_of};
 use crate::service::{Entry, Requests, Roles, Run, Service};
 use crate::shared::Shared;
-
-/// How many handlers of one peer run at the same time.
-const HANDLERS: usize = 64;
 
 /// A peer that has not begun. With handlers of its own ([`Builder::on`]) it is ready from its first
 /// moment: nobody is refused for coming early, and a name that it does not have is refused at once.
 #[must_use = "a builder does nothing until it is joined, listened, opened or split"]
 pub struct Builder {
     begin: Begin,
-    name: Option<String>,
-    config: Config,
-    codecs: CodecTable,
-    handlers: usize,
+    setup: Setup,
     namespace: String,
     list: Vec<Listed>,
 }
@@ -37,7 +33,9 @@ enum Begin {
         address: Result<Address, AddressError>,
         hub: bool,
     },
-    With(Stream, Side),
+    /// The hub is at the other end.
+    Over(Stream),
+    Alone,
 }
 
 struct Listed {
@@ -67,61 +65,33 @@ pub fn builder(address: impl ToAddress) -> Builder {
 }
 
 impl Builder {
-    /// A peer over a connection that is there already, such as one that a parent has left to its
-    /// child: [`Side::Parent`] if the other end is the hub, [`Side::Child`] if this one is.
-    pub fn adopting(stream: Stream, side: Side) -> Self {
-        Self::new(Begin::With(stream, side))
+    /// A hub without an address, for peers over connections that are [adopted](Peer::adopt), such
+    /// as child processes.
+    pub fn alone() -> Self {
+        Self::new(Begin::Alone)
     }
 
-    /// A peer over the channel that the parent process has left to this one, under the name that the
-    /// parent gives. What happens to stdin and stdout where they are the channel is said at
-    /// [`parent_link`].
+    /// A member whose hub is at the other end of a connection that is there already, such as a
+    /// child of its parent.
+    pub fn over(stream: Stream) -> Self {
+        Self::new(Begin::Over(stream))
+    }
+
+    /// A member whose hub is the parent process that started this one, over the channel that it
+    /// left, and under the name that it gives. What happens to stdin and stdout where they are the
+    /// channel is said at [`parent_link`].
     ///
     /// # Errors
     ///
     /// [`JoinError::Parent`]: the program was not started by such a parent.
-    pub fn of_parent() -> Result<Self, JoinError> {
+    pub fn parent() -> Result<Self, JoinError> {
         let link = parent_link()?;
-        let mut builder = Self::adopting(link.stream, Side::Parent);
-        builder.config.name = link.name;
+        let mut builder = Self::over(link.stream);
+        builder.setup.config.name = link.name;
         Ok(builder)
     }
 
-    /// The name under which the peer wants to be known, and found again after a restart: 1 to 64
-    /// bytes without NUL and `#`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Changes limits and intervals; each field of [`Config`] says its default and why.
-    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
-        self
-    }
-
-    /// How many handlers run at the same time; at least 1. Default 64. What comes beyond waits in
-    /// the receive budget, and its senders with it.
-    pub fn handlers(mut self, most: usize) -> Self {
-        self.handlers = most.max(1);
-        self
-    }
-
-    /// Adds a codec of the application's own, for reading what is written in it.
-    ///
-    /// # Errors
-    ///
-    /// Its id is reserved or taken; it comes back.
-    pub fn codec(mut self, codec: Arc<dyn Codec>) -> Result<Self, CodecExists> {
-        self.codecs.register(codec)?;
-        Ok(self)
-    }
-
-    /// Says which codec is used for what; see [`CodecTable`].
-    pub fn codecs(mut self, change: impl FnOnce(&mut CodecTable)) -> Self {
-        change(&mut self.codecs);
-        self
-    }
+    setup_words!();
 
     /// The handlers after this are of another namespace.
     pub fn ns(mut self, name: impl Into<String>) -> Self {
@@ -211,27 +181,19 @@ impl Builder {
     fn new(begin: Begin) -> Self {
         Self {
             begin,
-            name: None,
-            config: Config::default(),
-            codecs: CodecTable::new(),
-            handlers: HANDLERS,
+            setup: Setup::default(),
             namespace: String::from("_"),
             list: Vec::new(),
         }
     }
 
     fn begin(mut self) -> Result<(Peer, Driver), JoinError> {
-        if let Some(name) = self.name {
-            self.config.name = Some(PeerName::new(&name).ok_or(JoinError::Name(name))?);
-        }
-        let is_hub = matches!(
-            self.begin,
-            Begin::At { hub: true, .. } | Begin::With(_, Side::Child)
-        );
-        if is_hub {
-            self.config.role = Role::Hub;
-        }
-        let mut engine = Engine::new(self.config)?;
+        self.setup.check_name()?;
+        self.setup.config.role = match self.begin {
+            Begin::At { hub: true, .. } | Begin::Alone => Role::Hub,
+            Begin::At { .. } | Begin::Over(_) => Role::Member,
+        };
+        let mut engine = Engine::new(self.setup.config)?;
         let mut service = Service::default();
         let now = engine.now();
         let default: Arc<str> = Arc::from("_");
@@ -248,12 +210,13 @@ impl Builder {
         match self.begin {
             Begin::At { address, hub: true } => listens = Some(engine.listen(&address?)?),
             Begin::At { address, .. } => engine.join(address?),
-            Begin::With(stream, side) => {
-                engine.adopt(stream, side);
+            Begin::Over(stream) => {
+                engine.adopt(stream, Side::Parent);
             }
+            Begin::Alone => {}
         }
-        let handle = Shared::begin(engine, self.codecs, service, listens);
-        let driver = Driver::new(Arc::clone(&handle.shared), self.handlers);
+        let handle = Shared::begin(engine, self.setup.codecs, service, listens);
+        let driver = Driver::new(Arc::clone(&handle.shared), self.setup.handlers);
         Ok((Peer::of(handle, namespace, default), driver))
     }
 }
@@ -300,7 +263,7 @@ impl ToAddress for &Address {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("name", &self.name)
+            .field("name", &self.setup.name)
             .field("handlers", &self.list.len())
             .finish_non_exhaustive()
     }

@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use switchboard_os::app::{cx, guard};
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::{Answer, Ticket};
 
 use crate::cx::Cx;
 use crate::events::Arrived;
-use crate::handler::{Running, guard};
+use crate::handler::Running;
 use crate::peer::Peer;
 use crate::service::{Entry, Job, OrderKey, Run};
 use crate::shared::Handle;
@@ -51,7 +52,7 @@ impl Dispatch {
     pub(crate) fn new(handle: &Arc<Handle>, job: Job) -> Self {
         let peer = Peer::of(Arc::clone(handle), job.namespace, job.namespace_name);
         Self {
-            cx: Cx::new(peer, job.of),
+            cx: cx(peer, job.of),
             codec: job.codec,
             payload: job.payload,
             steps: job.calls.into_iter().map(Step::Waits).collect(),
@@ -128,10 +129,7 @@ impl Future for Dispatch {
         }
         Poll::Ready(Done {
             ticket: this.ticket,
-            answer: this
-                .answer
-                .take()
-                .unwrap_or(Answer::value(CodecId::RAW.0, Bytes::new())),
+            answer: this.answer.take().unwrap_or_else(Answer::nothing),
             order: this.order.take(),
             cx: this.cx.clone(),
         })

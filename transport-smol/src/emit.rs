@@ -5,14 +5,16 @@ use std::future::{Future, IntoFuture};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use switchboard_proto::outgoing::{IntoTargets, Receivers};
-use switchboard_proto::{Fate, MessageId, PeerId, Receipt, SendOptions};
+use switchboard_os::app::Draft;
+use switchboard_os::{event_words, message_words};
+use switchboard_proto::codec::Encode;
+use switchboard_proto::outgoing::Receivers;
+use switchboard_proto::{Fate, MessageId, Receipt};
 
 use crate::error::{NotSent, Reason};
 use crate::ops::{Ending, Progress, Submission, Submitted};
-use crate::outbound::{Draft, Pending};
+use crate::outbound::Pending;
 use crate::peer::Peer;
 use crate::shared::State;
 
@@ -24,10 +26,9 @@ use crate::shared::State;
 /// **Cancel-safe** in this sense: an event whose future is dropped while it waits for room is never
 /// sent; one that waits for its receipt is on its way, and only the receipt is not told.
 #[must_use = "an event is sent when it is awaited"]
-pub struct Emit<'a> {
+pub struct Emit<'a, M: ?Sized> {
     peer: &'a Peer,
-    draft: Draft,
-    options: SendOptions,
+    draft: Draft<'a, M>,
 }
 
 /// The future of an [`Emit`].
@@ -43,61 +44,16 @@ enum Stage {
     Over,
 }
 
-impl<'a> Emit<'a> {
-    pub(crate) fn new(peer: &'a Peer, draft: Draft) -> Self {
+impl<'a, M: Encode + ?Sized> Emit<'a, M> {
+    pub(crate) fn new(peer: &'a Peer, name: &str, data: &'a M) -> Self {
         Self {
             peer,
-            draft,
-            options: SendOptions::default(),
+            draft: Draft::new(name, data),
         }
     }
 
-    /// For whom it is: a peer's id, its name or `name#generation`, [`Hub`](crate::Hub),
-    /// [`Parent`](crate::Parent), [`Everyone`](crate::Everyone), the sender of a message, or a tuple
-    /// or slice of those for their union. Each receiver gets one copy however often it is meant.
-    pub fn to(mut self, targets: impl IntoTargets) -> Self {
-        self.draft.to(targets);
-        self
-    }
-
-    /// Leaves peers out, whatever the targets say.
-    pub fn except(mut self, peers: &[PeerId]) -> Self {
-        self.draft.receivers().except(peers);
-        self
-    }
-
-    /// Makes this peer one of everyone, and of those that listen.
-    pub fn include_self(mut self) -> Self {
-        self.draft.receivers().include_self();
-        self
-    }
-
-    /// What to wait for beyond acceptance: that the receiving application took it, or that its
-    /// handlers returned `Ok`. Of an event to many, the first receipt counts.
-    pub fn receipt(mut self, receipt: Receipt) -> Self {
-        self.options.receipt = receipt;
-        self
-    }
-
-    /// Gives the event up where it was not handed to a link by then. Default: never.
-    pub fn expires(mut self, after: Duration) -> Self {
-        self.options.expires = Some(after);
-        self
-    }
-
-    /// Moves a descriptor to the receiver, which must be one, on the same machine. It is closed here
-    /// when the receiver's process has it, and comes back with a refusal. At most 16.
-    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
-        self.draft.attach(descriptor.into());
-        self
-    }
-
-    /// Lets the descriptors wait for a peer that is not ready yet, however long that takes; without
-    /// this they are refused.
-    pub fn queue_attachments(mut self) -> Self {
-        self.options.queue_attachments = true;
-        self
-    }
+    message_words!();
+    event_words!();
 
     /// Sends at once, or not at all. A receipt that was asked for is not waited for.
     ///
@@ -106,7 +62,7 @@ impl<'a> Emit<'a> {
     /// Why not, with the message and its descriptors; [`NotSent::is_full`] where there is no room
     /// now.
     pub fn try_send(mut self) -> Result<MessageId, NotSent> {
-        self.options.receipt = Receipt::None;
+        self.draft.event.receipt = Receipt::None;
         let peer = self.peer;
         let submission = self.into_submission()?;
         match submit(peer, submission, None) {
@@ -121,19 +77,25 @@ impl<'a> Emit<'a> {
     }
 
     fn into_submission(self) -> Result<Submission, NotSent> {
-        let message = self.draft.finish(Receivers::into_event_target)?;
-        Ok(Submission::Event(message, self.options))
+        let options = self.draft.event;
+        let message = self.peer.make(self.draft, Receivers::into_event_target)?;
+        Ok(Submission::Event(message, options))
     }
 }
 
-impl IntoFuture for Emit<'_> {
+impl<M: Encode + ?Sized> IntoFuture for Emit<'_, M> {
     type Output = Result<MessageId, NotSent>;
     type IntoFuture = Sending;
 
     fn into_future(self) -> Sending {
         let peer = self.peer.clone();
-        let submission = self.into_submission();
-        Sending {
+        Sending::new(peer, self.into_submission())
+    }
+}
+
+impl Sending {
+    pub(crate) fn new(peer: Peer, submission: Result<Submission, NotSent>) -> Self {
+        Self {
             stage: Stage::Unsent(Box::new(submission)),
             peer,
         }
@@ -199,7 +161,7 @@ fn end_of(progress: Progress) -> Result<MessageId, NotSent> {
     }
 }
 
-impl fmt::Debug for Emit<'_> {
+impl<M: ?Sized> fmt::Debug for Emit<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emit")
             .field("draft", &self.draft)

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
+use switchboard_os::app::{BadName, NotMade, RegisterError, Wrong};
 use switchboard_os::engine::EngineError;
 use switchboard_os::process::InheritError;
 use switchboard_os::{AddressError, ListenError};
@@ -10,7 +11,7 @@ use switchboard_proto::codec::CodecError;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::TargetError;
 use switchboard_proto::wire::{AttachRefusal, Refusal};
-use switchboard_proto::{DeclareError, Failure, Message, NameError, SendRefusal, UnknownCause};
+use switchboard_proto::{Message, NameError, SendRefusal, UnknownCause};
 
 /// Why there is no peer.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +33,8 @@ pub enum JoinError {
     #[error(transparent)]
     Namespace(#[from] NameError),
     /// The name is longer than 64 bytes, empty, or contains NUL or `#`.
-    #[error("{0:?} can be no peer's name: write 1 to 64 bytes without NUL and #")]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] BadName),
     /// This process has no channel to a parent.
     #[error(transparent)]
     Parent(#[from] InheritError),
@@ -68,21 +69,6 @@ fn words(reason: AttachRefusal) -> &'static str {
         AttachRefusal::TooManyPeers => "it has as many peers as it may",
         AttachRefusal::Invalid => "the declaration contradicts itself",
     }
-}
-
-/// Why a handler was not registered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// Requests of the name have a handler, and only one can answer them.
-    #[error("{name:?} has a request handler already: use `replace` to swap it")]
-    HandlerExists {
-        /// The name.
-        name: String,
-    },
-    /// The name cannot be declared to the other peers.
-    #[error(transparent)]
-    Declare(#[from] DeclareError),
 }
 
 /// What went wrong with a request. At most 64 bytes.
@@ -179,6 +165,16 @@ impl NotSent {
     }
 }
 
+impl From<NotMade> for NotSent {
+    fn from(not_made: NotMade) -> Self {
+        let reason = match not_made.why {
+            Wrong::Target(error) => Reason::Target(error),
+            Wrong::Codec(error) => Reason::Codec(error),
+        };
+        Self::unmade(reason, not_made.attachments)
+    }
+}
+
 impl fmt::Debug for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NotSent")
@@ -205,20 +201,6 @@ impl RequestError {
     /// harm.
     pub fn is_not_run(&self) -> bool {
         matches!(self, Self::NotRun(_))
-    }
-
-    pub(crate) fn of_failure(failure: Failure) -> Self {
-        let Failure {
-            code,
-            message,
-            detail,
-        } = failure;
-        let detail = (!detail.is_empty()).then_some(detail);
-        Self::Failed(Fault {
-            message,
-            code,
-            detail,
-        })
     }
 }
 

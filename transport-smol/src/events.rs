@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use switchboard_os::app::{Host, RegisterError};
 use switchboard_proto::codec::{CodecError, CodecId, Decode};
 
 use crate::cx::Cx;
-use crate::error::RegisterError;
 use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::service::{Entry, STREAM_EVENTS};
@@ -83,7 +83,7 @@ impl<M> Received<M> {
     /// As [`Received::decode`].
     pub fn decode_as<T: Decode>(&self) -> Result<T, CodecError> {
         let Arrived { cx, codec, payload } = &self.arrived;
-        cx.shared().codecs.decode(*codec, cx.name(), payload)
+        cx.peer().codecs().decode(*codec, cx.name(), payload)
     }
 
     /// The event's name.

@@ -49,11 +49,12 @@ mod wakeups;
 
 pub use builder::{Builder, ToAddress, builder};
 pub use cx::{Cancelled, Cx};
+
 pub use driver::Driver;
 pub use emit::{Emit, Sending};
-pub use error::{ConnectionError, JoinError, NotSent, Reason, RegisterError, RequestError};
+pub use error::{ConnectionError, JoinError, NotSent, Reason, RequestError};
 pub use events::{Events, Received};
-pub use handler::{Handler, HandlerName, OfContext, OfMessage};
+pub use handler::Handler;
 pub use peer::Peer;
 pub use request::{Reply, Request};
 pub use state::{State, States};
@@ -61,15 +62,16 @@ pub use stats::{HandlerStats, Stats};
 pub use sub::Sub;
 
 pub use switchboard_os::Address;
+pub use switchboard_os::app::{Answered, BadName, FromReply, OfContext, OfMessage, RegisterError};
 pub use switchboard_os::engine::Side;
 pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
 pub use switchboard_proto::fault::Fault;
-pub use switchboard_proto::name::{Call, Event};
+pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName};
 pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent};
 pub use switchboard_proto::wire::Refusal;
 pub use switchboard_proto::{
     Config, Disconnect, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,
-    Reconnect, SendRefusal, Sender, UnknownCause,
+    Reconnect, SendOptions, SendRefusal, Sender, UnknownCause,
 };
 
 /// Becomes the hub at this address, with the driver on smol's global executor.

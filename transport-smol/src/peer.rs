@@ -2,23 +2,27 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use switchboard_os::app::{Draft, RegisterError};
 use switchboard_os::engine::{Actor, Adopt, NotTheHub, Side};
 use switchboard_os::{Address, Stream};
 use switchboard_proto::codec::{Decode, Encode, Value};
-use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::name::{CallName, EventName, HandlerName};
+use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{
     Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError, NamespaceId, PeerId,
+    SendOptions, Target,
 };
 
-use crate::emit::Emit;
-use crate::error::{ConnectionError, RegisterError};
+use crate::emit::{Emit, Sending};
+use crate::error::{ConnectionError, NotSent};
 use crate::events::Events;
-use crate::handler::{Handler, HandlerName, erase};
-use crate::outbound::Draft;
+use crate::handler::{Handler, erase};
+use crate::ops::Submission;
 use crate::queue::Queue;
 use crate::request::Request;
 use crate::service::{Entry, Requests, Roles, Run};
@@ -55,13 +59,12 @@ impl Peer {
     /// # Errors
     ///
     /// Of the future: [`RequestError`](crate::RequestError), which says whether the handler ran.
-    pub fn request<M, R>(&self, name: impl CallName<M, R>, data: &M) -> Request<'_, R>
+    pub fn request<'a, M, R>(&'a self, name: impl CallName<M, R>, data: &'a M) -> Request<'a, M, R>
     where
         M: Encode + ?Sized,
         R: Decode,
     {
-        let draft = Draft::new(self, name.name(), data);
-        Request::new(self, name.name().to_owned(), draft)
+        Request::new(self, name.name(), data)
     }
 
     /// Sends an event. Awaiting the [`Emit`] sends it; without a target it goes to every other peer
@@ -70,11 +73,11 @@ impl Peer {
     /// # Errors
     ///
     /// Of the future: [`NotSent`](crate::NotSent), with what was not sent.
-    pub fn emit<M>(&self, name: impl EventName<M>, data: &M) -> Emit<'_>
+    pub fn emit<'a, M>(&'a self, name: impl EventName<M>, data: &'a M) -> Emit<'a, M>
     where
         M: Encode + ?Sized,
     {
-        Emit::new(self, Draft::new(self, name.name(), data))
+        Emit::new(self, name.name(), data)
     }
 
     /// Sends the event `message`.
@@ -82,7 +85,7 @@ impl Peer {
     /// # Errors
     ///
     /// As [`Peer::emit`].
-    pub fn send<M>(&self, data: &M) -> Emit<'_>
+    pub fn send<'a, M>(&'a self, data: &'a M) -> Emit<'a, M>
     where
         M: Encode + ?Sized,
     {
@@ -90,8 +93,13 @@ impl Peer {
     }
 
     /// Sends an event again that came back with an error, with its target and its descriptors.
-    pub fn resend(&self, message: Message<std::os::fd::OwnedFd>) -> Emit<'_> {
-        Emit::new(self, Draft::again(message))
+    /// Awaiting the future sends it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::emit`].
+    pub fn resend(&self, message: Message<OwnedFd>, options: SendOptions) -> Sending {
+        Sending::new(self.clone(), Ok(Submission::Event(message, options)))
     }
 }
 
@@ -290,7 +298,7 @@ impl Peer {
 
     /// The peer of a child process, over the channel that its parent has left to it, with the driver
     /// on smol's global executor; attached when it returns. With handlers of its own a child begins
-    /// with [`Builder::of_parent`](crate::Builder::of_parent).
+    /// with [`Builder::parent`](crate::Builder::parent).
     ///
     /// Cancel-safe: dropping the future ends the connection; the channel can be taken only once.
     ///
@@ -299,7 +307,7 @@ impl Peer {
     /// The program was not started by such a parent, or the parent refuses it.
     #[cfg(feature = "smol")]
     pub async fn parent() -> Result<Self, crate::JoinError> {
-        crate::Builder::of_parent()?.join().await
+        crate::Builder::parent()?.join().await
     }
 
     /// Takes over a connection that is there already, such as one to a child process.
@@ -357,8 +365,15 @@ impl Peer {
         &self.handle.shared
     }
 
-    pub(crate) fn namespace_id(&self) -> NamespaceId {
-        self.namespace
+    /// A message of this peer's namespace, whole.
+    pub(crate) fn make<M: Encode + ?Sized>(
+        &self,
+        draft: Draft<'_, M>,
+        target: fn(Receivers) -> Target,
+    ) -> Result<Message<OwnedFd>, NotSent> {
+        let codecs = &self.shared().codecs;
+        let made = draft.into_message(codecs, self.namespace, self.namespace(), target);
+        made.map_err(NotSent::from)
     }
 
     pub(crate) fn weak(&self) -> WeakPeer {

@@ -1,20 +1,21 @@
 //! Requests: one question, one outcome.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use switchboard_proto::codec::{CodecId, Decode};
-use switchboard_proto::outgoing::{IntoTargets, Receivers};
-use switchboard_proto::{Outcome, RequestOptions};
+use switchboard_os::app::{Answered, Draft, FromReply};
+use switchboard_os::{message_words, request_words};
+use switchboard_proto::Outcome;
+use switchboard_proto::codec::{CodecId, Encode};
+use switchboard_proto::outgoing::Receivers;
 
 use crate::error::{NotSent, Reason, RequestError};
 use crate::ops::{Ending, Progress, Submission, Submitted};
-use crate::outbound::{Draft, Pending};
+use crate::outbound::Pending;
 use crate::peer::Peer;
 
 /// A request that is put together; from [`Peer::request`]. Awaiting it makes it.
@@ -25,11 +26,9 @@ use crate::peer::Peer;
 /// **Cancel-safe** in this sense: dropping the future cancels the request. The handler may have run
 /// by then, and can see that nobody waits.
 #[must_use = "a request is made when it is awaited"]
-pub struct Request<'a, R> {
+pub struct Request<'a, M: ?Sized, R> {
     peer: &'a Peer,
-    name: String,
-    draft: Draft,
-    options: RequestOptions,
+    draft: Draft<'a, M>,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -38,7 +37,7 @@ pub struct Request<'a, R> {
 pub struct Reply<R> {
     stage: Stage,
     peer: Peer,
-    name: String,
+    name: Cow<'static, str>,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -49,48 +48,30 @@ enum Stage {
     Over,
 }
 
-impl<'a, R> Request<'a, R> {
-    pub(crate) fn new(peer: &'a Peer, name: String, draft: Draft) -> Self {
+impl<'a, M: Encode + ?Sized, R> Request<'a, M, R> {
+    pub(crate) fn new(peer: &'a Peer, name: &str, data: &'a M) -> Self {
         Self {
             peer,
-            name,
-            draft,
-            options: RequestOptions::default(),
+            draft: Draft::new(name, data),
             reply: PhantomData,
         }
     }
 
-    /// Whom to ask: a peer's id, its name or `name#generation`, [`Hub`](crate::Hub),
-    /// [`Parent`](crate::Parent), or the sender of a message. Exactly one.
-    pub fn to(mut self, target: impl IntoTargets) -> Self {
-        self.draft.to(target);
-        self
-    }
+    message_words!();
+    request_words!();
 
-    /// How long to wait for the outcome, from the acceptance by this peer, queueing and boot
-    /// included. The default is 10 s, or what [`Peer::set_default_deadline`] says; `Duration::MAX`
-    /// means none, and zero is refused.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options.deadline = Some(deadline);
-        self
-    }
-
-    /// Moves a descriptor to the handler, on the same machine. It is closed here when the receiver's
-    /// process has it, and comes back with a refusal. At most 16.
-    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
-        self.draft.attach(descriptor.into());
-        self
-    }
-
-    /// Lets the descriptors wait for a peer that is not ready yet, however long that takes; without
-    /// this they are refused.
-    pub fn queue_attachments(mut self) -> Self {
-        self.options.queue_attachments = true;
-        self
+    /// Keeps the descriptors that come with the reply: the future gives an [`Answered`] value. Said
+    /// last; without it they are closed.
+    pub fn with_fds(self) -> Request<'a, M, Answered<R>> {
+        Request {
+            peer: self.peer,
+            draft: self.draft,
+            reply: PhantomData,
+        }
     }
 }
 
-impl<R: Decode> Request<'_, R> {
+impl<M: Encode + ?Sized, R: FromReply> Request<'_, M, R> {
     /// Makes the request at once, without waiting for room. The future waits for the outcome.
     ///
     /// # Errors
@@ -107,19 +88,20 @@ impl<R: Decode> Request<'_, R> {
     }
 
     fn into_reply(self) -> Reply<R> {
-        let options = self.options;
-        let message = self.draft.finish(Receivers::into_request_target);
+        let options = self.draft.request;
+        let name = self.draft.name.clone();
+        let message = self.peer.make(self.draft, Receivers::into_request_target);
         let submission = message.map(|message| Submission::Request(message, options));
         Reply {
             stage: Stage::Unsent(Box::new(submission)),
             peer: self.peer.clone(),
-            name: self.name,
+            name,
             reply: PhantomData,
         }
     }
 }
 
-impl<R: Decode> IntoFuture for Request<'_, R> {
+impl<M: Encode + ?Sized, R: FromReply> IntoFuture for Request<'_, M, R> {
     type Output = Result<R, RequestError>;
     type IntoFuture = Reply<R>;
 
@@ -128,7 +110,7 @@ impl<R: Decode> IntoFuture for Request<'_, R> {
     }
 }
 
-impl<R: Decode> Reply<R> {
+impl<R: FromReply> Reply<R> {
     /// Gives the request to the node. `None` while an outcome is to come.
     fn submit(&mut self, waits: Option<&Waker>) -> Option<Result<R, RequestError>> {
         let Stage::Unsent(unsent) = std::mem::replace(&mut self.stage, Stage::Over) else {
@@ -172,12 +154,19 @@ impl<R: Decode> Reply<R> {
             }
         };
         match outcome {
-            Outcome::Reply { codec, payload, .. } => {
+            Outcome::Reply {
+                codec,
+                payload,
+                attachments,
+                attachments_lost,
+            } => {
                 let codecs = &self.peer.shared().codecs;
-                let value = codecs.decode(CodecId(codec), &self.name, &payload.to_bytes());
+                let (codec, payload) = (CodecId(codec), payload.to_bytes());
+                let lost = attachments_lost;
+                let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
                 value.map_err(|error| RequestError::Unreadable(Box::new(error)))
             }
-            Outcome::Failed(failure) => Err(RequestError::of_failure(failure)),
+            Outcome::Failed(failure) => Err(RequestError::Failed(failure.into())),
             Outcome::NotRun { reason, message } => {
                 Err(NotSent::new(Reason::Refused(reason), message).into())
             }
@@ -186,7 +175,7 @@ impl<R: Decode> Reply<R> {
     }
 }
 
-impl<R: Decode> Future for Reply<R> {
+impl<R: FromReply> Future for Reply<R> {
     type Output = Result<R, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -209,10 +198,10 @@ impl<R: Decode> Future for Reply<R> {
     }
 }
 
-impl<R> fmt::Debug for Request<'_, R> {
+impl<M: ?Sized, R> fmt::Debug for Request<'_, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("name", &self.name)
+            .field("name", &self.draft.name)
             .finish_non_exhaustive()
     }
 }

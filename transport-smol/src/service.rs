@@ -7,14 +7,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use smallvec::SmallVec;
+use switchboard_os::app::{Cancel, Circumstances, RegisterError};
 use switchboard_os::engine::Engine;
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::registry::{Registry, SubId};
 use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Answer, Delivery, DeliveryKind, InstanceId, Names, NamespaceId, Ticket};
 
-use crate::cx::{Cancel, Circumstances};
-use crate::error::RegisterError;
 use crate::events::Arrived;
 use crate::handler::AnyHandler;
 use crate::queue::Queue;

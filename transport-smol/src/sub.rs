@@ -3,7 +3,8 @@
 use std::fmt;
 use std::mem;
 
-use crate::error::RegisterError;
+use switchboard_os::app::RegisterError;
+
 use crate::peer::WeakPeer;
 use crate::service::Entry;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
+use switchboard_os::app::guard;
 
 use crate::dispatch::{Dispatch, Done};
-use crate::handler::guard;
 use crate::service::OrderKey;
 use crate::wakeups::{Key, KeyWaker, Wakeups};
 

@@ -50,7 +50,7 @@ fn child_of_a_parent() {
         return;
     }
     run(async {
-        let peer = Builder::of_parent()
+        let peer = Builder::parent()
             .unwrap()
             .on("read", async |cx: Cx, (): ()| {
                 let mut text = String::new();

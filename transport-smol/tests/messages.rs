@@ -10,7 +10,7 @@ use common::{Place, all_there, run, world};
 use futures_lite::{FutureExt, StreamExt};
 use switchboard_smol::{
     Call, Cx, Event, Everyone, Fault, Hub, PeerId, Raw, Reason, Receipt, Refusal, RegisterError,
-    RequestError, SendRefusal, Sub, UnknownCause, builder, join, listen,
+    RequestError, SendOptions, SendRefusal, Sub, UnknownCause, builder, join, listen,
 };
 
 const ADD: Call<(i32, i32), i32> = Call::new("math.add");
@@ -181,7 +181,8 @@ fn a_full_buffer_gives_the_message_back_and_makes_the_awaiting_caller_wait() {
         let refused = member.emit("n", &4u32).to("late").try_send().unwrap_err();
         assert!(refused.is_full(), "{refused}");
         let back = refused.into_message().unwrap();
-        let mut waiting = Box::pin(async { member.resend(back).await.unwrap() });
+        let mut waiting =
+            Box::pin(async { member.resend(back, SendOptions::default()).await.unwrap() });
         assert!(
             futures_lite::future::poll_once(&mut waiting)
                 .await

@@ -33,7 +33,7 @@ fn worker() -> Result<(), Box<dyn std::error::Error>> {
         Ok(client.write_all(text.as_bytes())?)
     };
     let parent = parent()?;
-    parent.on("serve", serve)?.forever();
+    parent.on("serve", serve).forever();
     parent.serve();
     Ok(())
 }

@@ -28,7 +28,7 @@ fn child() -> Result<(), Box<dyn std::error::Error>> {
     // First of all: from here on, what prints prints to stderr and harms no message.
     let parent = parent()?;
     println!("this line is the last the parent hears of my stderr");
-    parent.on("area", |(a, b): (f64, f64)| Ok(a * b))?.forever();
+    parent.on("area", |(a, b): (f64, f64)| Ok(a * b)).forever();
     parent.serve();
     Ok(())
 }

@@ -36,7 +36,7 @@ fn play(role: &str) {
 fn areas() {
     let parent = switchboard_stdio::parent().unwrap();
     let area = |(a, b): (f64, f64)| Ok(a * b);
-    parent.on("area", area).unwrap().forever();
+    parent.on("area", area).forever();
     parent.ready();
     parent.serve();
 }
@@ -62,18 +62,14 @@ fn calls_back() {
         let doubled: i32 = cx.peer().request("double", &n).to(Hub).wait()?;
         Ok(doubled + 1)
     };
-    parent.on("outer", outer).unwrap().forever();
+    parent.on("outer", outer).forever();
     parent.serve();
 }
 
 #[test]
 fn a_child_calls_its_parent_back_from_a_handler() {
     let child = role("calls back").spawn().unwrap();
-    child
-        .peer()
-        .on("double", |n: i32| Ok(n * 2))
-        .unwrap()
-        .forever();
+    child.peer().on("double", |n: i32| Ok(n * 2)).forever();
     child.peer().spawn().unwrap();
     let answer: i32 = child.request("outer", &20).wait().unwrap();
     assert_eq!(answer, 41);
@@ -118,9 +114,9 @@ fn a_request_to_a_child_that_is_given_up_is_refused_and_the_child_says_why() {
 fn crashes() {
     let parent = switchboard_stdio::parent().unwrap();
     let crash = |_: ()| -> Result<(), switchboard_mio::Fault> { std::process::abort() };
-    parent.on("crash", crash).unwrap().forever();
+    parent.on("crash", crash).forever();
     let pid = |_: ()| Ok(std::process::id());
-    parent.on("pid", pid).unwrap().forever();
+    parent.on("pid", pid).forever();
     parent.serve();
 }
 
@@ -162,7 +158,7 @@ fn web() {
         std::io::Write::write_all(&mut connection, greeting.as_bytes())?;
         Ok(())
     };
-    parent.on("serve", serve).unwrap().forever();
+    parent.on("serve", serve).forever();
     parent.serve();
 }
 

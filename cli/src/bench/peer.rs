@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use switchboard_mio::name::{Call, Event};
 use switchboard_mio::{Board, Cx, Fault, Raw};
@@ -35,26 +35,20 @@ pub fn run(args: &BenchPeer) -> Result<End> {
         None => builder.parent(),
     };
     let peer = board.context("no way to the hub")?.blocking();
-    let refused = |error: &dyn std::fmt::Display| anyhow!("a handler was refused: {error}");
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
-    peer.on(ECHO, |data: Raw| Ok(data))
-        .map_err(|e| refused(&e))?
-        .forever();
+    peer.on(ECHO, |data: Raw| Ok(data)).forever();
     peer.on(TAKE, |cx: Cx, _: Raw| match cx.take_fd() {
         Some(_) => Ok(Raw(Bytes::new())),
         None => Err(Fault::new("no descriptor came")),
     })
-    .map_err(|e| refused(&e))?
     .forever();
     peer.on(EVENT, move |_: Raw| {
         count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     })
-    .map_err(|e| refused(&e))?
     .forever();
     peer.on(COUNT, move |(): ()| Ok(counted.load(Ordering::Relaxed)))
-        .map_err(|e| refused(&e))?
         .forever();
     peer.ready();
     ensure!(peer.connected(super::PATIENCE), "the hub does not answer");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use switchboard_mio::codec::{self, CodecId};
 use switchboard_mio::{Board, Cx, Fault, Peer, RequestError, SendError, Sender};
 
@@ -72,14 +72,14 @@ fn answer(peer: &Peer, args: &DemoWorker) -> Result<()> {
     let log = log.with_context(|| format!("{}", args.log.display()))?;
     let name = args.name.clone();
 
-    peer.on(WORK, work).map_err(refused)?.forever();
-    peer.on(REPORT, report).map_err(refused)?.forever();
+    peer.on(WORK, work).forever();
+    peer.on(REPORT, report).forever();
     let job = move |job: Job| run_job(&log, &job);
-    peer.on(JOB, job).map_err(refused)?.forever();
+    peer.on(JOB, job).forever();
     let http = move |cx: Cx, (): ()| serve_http(&cx, name.clone());
-    peer.on(SERVE_HTTP, http).map_err(refused)?.forever();
-    peer.on(GOSSIP, gossip).map_err(refused)?.forever();
-    peer.on(FLOOD, flood).map_err(refused)?.forever();
+    peer.on(SERVE_HTTP, http).forever();
+    peer.on(GOSSIP, gossip).forever();
+    peer.on(FLOOD, flood).forever();
     Ok(())
 }
 
@@ -91,14 +91,10 @@ fn hear(peer: &Peer) -> Result<()> {
         book(&heard).entry(key(cx.from())).or_default().note(note.n);
         Ok(())
     };
-    peer.on(NOTE, note).map_err(refused)?.forever();
+    peer.on(NOTE, note).forever();
     let tell = move |from: String| Ok(seen(&heard_too, &from));
-    peer.on(HEARD, tell).map_err(refused)?.forever();
+    peer.on(HEARD, tell).forever();
     Ok(())
-}
-
-fn refused(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("a handler was refused: {error}")
 }
 
 fn key(sender: Sender) -> String {

@@ -130,21 +130,21 @@ impl Place {
 fn answer(peer: &Peer) {
     use switchboard_mio::{Fault, Raw};
     let add = |(a, b): (i32, i32)| -> Result<i32, Fault> { Ok(a + b) };
-    peer.on("math.add", add).unwrap().forever();
+    peer.on("math.add", add).forever();
     let fail = |(): ()| -> Result<(), Fault> {
         Err(Fault::new("no such row")
             .with_code(404)
             .with_detail("line 3"))
     };
-    peer.on("fail", fail).unwrap().forever();
+    peer.on("fail", fail).forever();
     let sleep = |millis: u64| -> Result<(), Fault> {
         // What the caller asked for.
         thread::sleep(Duration::from_millis(millis));
         Ok(())
     };
-    peer.on("sleep", sleep).unwrap().forever();
+    peer.on("sleep", sleep).forever();
     let upper = |raw: Raw| -> Result<Raw, Fault> { Ok(raw.0.to_ascii_uppercase().into()) };
-    peer.on("upper", upper).unwrap().forever();
+    peer.on("upper", upper).forever();
     peer.ready();
     peer.spawn().unwrap();
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use switchboard_mio::{BlockingRequest, Board, Cx, Peer};
 use switchboard_os::Stream;
+use switchboard_os::app::Answered;
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
@@ -20,14 +21,16 @@ struct Calling {
 }
 
 pub(super) fn listen(address: &str, config: Config) -> (Box<dyn App>, String) {
-    let board = Board::builder().config(config).listen(address);
+    let board = Board::builder()
+        .config(|default| *default = config)
+        .listen(address);
     let board = board.expect("the hub listens");
     let address = board.address().expect("a hub has an address").to_string();
     (served(board), address)
 }
 
 pub(super) fn join(way: Way, name: Option<&str>, config: Config) -> Box<dyn App> {
-    let mut builder = Board::builder().config(config);
+    let mut builder = Board::builder().config(|default| *default = config);
     if let Some(name) = name {
         builder = builder.name(name);
     }
@@ -75,7 +78,7 @@ impl Blocking {
                 Some(result) => result,
                 None => {
                     // It goes on driving, or nobody would see that it is not wanted any more.
-                    while !calling.cx.cancelled() {
+                    while !calling.cx.is_cancelled() {
                         calling.app.0.serve_for(Duration::from_millis(5));
                     }
                     Err(Fault::new("nobody waits"))
@@ -86,7 +89,7 @@ impl Blocking {
             false => self.0.on(name, handler),
             true => self.0.once(name, handler),
         };
-        sub.map_err(|error| error.to_string())?.forever();
+        sub.checked().map_err(|error| error.to_string())?.forever();
         Ok(())
     }
 }
@@ -106,6 +109,10 @@ impl Call for Calling {
 
     fn take_fd(&self) -> Option<OwnedFd> {
         self.cx.take_fd()
+    }
+
+    fn attach(&self, descriptor: OwnedFd) {
+        self.cx.attach(descriptor);
     }
 }
 
@@ -133,6 +140,15 @@ impl App for Blocking {
 
     fn request(&self, name: &str, value: &Value, how: How) -> Result<Value, Failure> {
         Ok(self.asked(name, value, how).wait()?)
+    }
+
+    fn request_with_fds(
+        &self,
+        name: &str,
+        value: &Value,
+        how: How,
+    ) -> Result<Answered<Value>, Failure> {
+        Ok(self.asked(name, value, how).with_fds().wait()?)
     }
 
     fn begin(&self, name: &str, value: &Value, how: How) -> Result<Outcome<'_>, Failure> {

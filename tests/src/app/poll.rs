@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use switchboard_mio::{Board, Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 use switchboard_os::Stream;
+use switchboard_os::app::{Answered, FromReply};
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
@@ -52,17 +53,20 @@ struct Calling {
     app: Polled,
     from: Sender,
     descriptors: RefCell<Vec<OwnedFd>>,
+    attached: RefCell<Vec<OwnedFd>>,
 }
 
 pub(super) fn listen(address: &str, config: Config) -> (Box<dyn App>, String) {
-    let board = Board::builder().config(config).listen(address);
+    let board = Board::builder()
+        .config(|default| *default = config)
+        .listen(address);
     let board = board.expect("the hub listens");
     let address = board.address().expect("a hub has an address").to_string();
     (polled(board), address)
 }
 
 pub(super) fn join(way: Way, name: Option<&str>, config: Config) -> Box<dyn App> {
-    let mut builder = Board::builder().config(config);
+    let mut builder = Board::builder().config(|default| *default = config);
     if let Some(name) = name {
         builder = builder.name(name);
     }
@@ -166,6 +170,7 @@ impl Polled {
             },
             from,
             descriptors: RefCell::new(descriptors),
+            attached: RefCell::default(),
         }
     }
 
@@ -180,10 +185,20 @@ impl Polled {
         if let Some(verdict) = guarded(&callee.handle, &calling, value) {
             let board = &mut self.turns.board.borrow_mut();
             // Its requester may have ended by now.
-            let _ = match verdict {
-                Ok(value) => request.reply(board, Ok(&value)),
+            let replied = match verdict {
+                Ok(value) => {
+                    let attached = calling.attached.take().into_iter();
+                    let request = attached.fold(request, IncomingRequest::attach);
+                    request.reply(board, Ok(&value))
+                }
                 Err(fault) => request.reply::<Value>(board, Err(fault)),
             };
+            if let Err(error) = replied
+                && let Some(request) = error.request
+            {
+                let fault = Fault::new(error.reason.to_string());
+                let _ = request.reply::<Value>(board, Err(fault));
+            }
         }
     }
 
@@ -198,6 +213,31 @@ impl Polled {
             }
         }
         let _ = event.handled(&mut self.turns.board.borrow_mut(), result);
+    }
+
+    fn ask(&self, name: &str, value: &Value, how: How) -> Result<RequestId, Failure> {
+        let mut board = self.turns.board.borrow_mut();
+        let mut request = board.request::<_, Value>(name, value).ns(self.namespace);
+        if !how.targets.is_empty() {
+            request = request.to(how.targets);
+        }
+        if let Some(deadline) = how.deadline {
+            request = request.deadline(deadline);
+        }
+        for descriptor in how.attachments {
+            request = request.attach(descriptor);
+        }
+        if how.queue_attachments {
+            request = request.queue_attachments();
+        }
+        Ok(request.send()?)
+    }
+
+    fn outcome<R: FromReply>(&self, id: RequestId) -> Result<R, Failure> {
+        let outcome = self.wait_for("the outcome of a request", || {
+            self.turns.outcomes.borrow_mut().remove(&id)
+        });
+        Ok(outcome.decode()?)
     }
 
     fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -243,6 +283,10 @@ impl Call for Calling {
         let mut descriptors = self.descriptors.borrow_mut();
         (!descriptors.is_empty()).then(|| descriptors.remove(0))
     }
+
+    fn attach(&self, descriptor: OwnedFd) {
+        self.attached.borrow_mut().push(descriptor);
+    }
 }
 
 impl App for Polled {
@@ -278,30 +322,19 @@ impl App for Polled {
         self.begin(name, value, how)?()
     }
 
+    fn request_with_fds(
+        &self,
+        name: &str,
+        value: &Value,
+        how: How,
+    ) -> Result<Answered<Value>, Failure> {
+        let id = self.ask(name, value, how)?;
+        self.outcome(id)
+    }
+
     fn begin(&self, name: &str, value: &Value, how: How) -> Result<Outcome<'_>, Failure> {
-        let id = {
-            let mut board = self.turns.board.borrow_mut();
-            let mut request = board.request::<_, Value>(name, value).ns(self.namespace);
-            if !how.targets.is_empty() {
-                request = request.to(how.targets);
-            }
-            if let Some(deadline) = how.deadline {
-                request = request.deadline(deadline);
-            }
-            for descriptor in how.attachments {
-                request = request.attach(descriptor);
-            }
-            if how.queue_attachments {
-                request = request.queue_attachments();
-            }
-            request.send()?
-        };
-        Ok(Box::new(move || {
-            let outcome = self.wait_for("the outcome of a request", || {
-                self.turns.outcomes.borrow_mut().remove(&id)
-            });
-            Ok(outcome.decode()?)
-        }))
+        let id = self.ask(name, value, how)?;
+        Ok(Box::new(move || self.outcome(id)))
     }
 
     fn emit(&self, name: &str, value: &Value, how: How) -> Result<MessageId, Failure> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard_os::Stream;
+use switchboard_os::app::Answered;
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
@@ -32,7 +33,7 @@ pub(super) fn listen(address: &str, config: Config) -> (Box<dyn App>, String) {
 pub(super) fn join(way: Way, name: Option<&str>, config: Config) -> Box<dyn App> {
     let mut builder = match way {
         Way::Address(address) => builder(address),
-        Way::Over(stream) => Builder::adopting(stream, Side::Parent),
+        Way::Over(stream) => Builder::over(stream),
     };
     builder = builder.config(|default| *default = config);
     if let Some(name) = name {
@@ -42,7 +43,7 @@ pub(super) fn join(way: Way, name: Option<&str>, config: Config) -> Box<dyn App>
 }
 
 impl Smol {
-    fn asked<'m>(&'m self, name: &str, value: &'m Value, how: How) -> Request<'m, Value> {
+    fn asked<'m>(&'m self, name: &str, value: &'m Value, how: How) -> Request<'m, Value, Value> {
         let mut request = self.0.request::<_, Value>(name, value);
         if !how.targets.is_empty() {
             request = request.to(how.targets);
@@ -114,6 +115,10 @@ impl Call for Calling {
     fn take_fd(&self) -> Option<OwnedFd> {
         self.cx.take_fd()
     }
+
+    fn attach(&self, descriptor: OwnedFd) {
+        self.cx.attach(descriptor);
+    }
 }
 
 impl App for Smol {
@@ -140,6 +145,16 @@ impl App for Smol {
 
     fn request(&self, name: &str, value: &Value, how: How) -> Result<Value, Failure> {
         Ok(smol::block_on(self.asked(name, value, how).into_future())?)
+    }
+
+    fn request_with_fds(
+        &self,
+        name: &str,
+        value: &Value,
+        how: How,
+    ) -> Result<Answered<Value>, Failure> {
+        let asked = self.asked(name, value, how).with_fds();
+        Ok(smol::block_on(asked.into_future())?)
     }
 
     fn begin(&self, name: &str, value: &Value, how: How) -> Result<Outcome<'_>, Failure> {

@@ -71,6 +71,7 @@ fn echo(app: &dyn App) {
         }),
     );
     on("write hello", Box::new(write_hello));
+    on("open a pipe", Box::new(open_a_pipe));
     // Sends an event to whoever asks before it answers, and stays usable.
     on(
         "tells and answers",
@@ -84,6 +85,14 @@ fn echo(app: &dyn App) {
         }),
     );
     app.ready();
+}
+
+/// Sends the reading end of a pipe along, with what was written into it.
+fn open_a_pipe(call: &dyn switchboard_tests::Call, _: Value) -> switchboard_tests::Verdict {
+    let (read, mut write) = std::io::pipe().expect("a pipe");
+    write.write_all(b"from the worker").expect("there is room");
+    call.attach(read.into());
+    Some(Ok(text("here it is")))
 }
 
 /// Writes on the descriptor that came along.

@@ -14,23 +14,24 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use switchboard_os::Stream;
+use switchboard_os::app::RegisterError;
 use switchboard_os::engine::{Actor, Adopt, EngineStats, NotTheHub, Side};
 use switchboard_proto::codec::{Decode, Encode};
-use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::name::{CallName, EventName, HandlerName};
 use switchboard_proto::{
     Generation, Hangup, LinkId, Message, MessageId, NamespaceId, PeerId, SendOptions, Stats,
 };
 
 pub use cork::Cork;
 pub use cx::Cx;
-pub use handler::{Handler, HandlerError, HandlerName, OfContext, OfMessage};
+pub use handler::Handler;
 pub use outgoing::{BlockingEmit, BlockingRequest, Pending};
 pub use subs::{Events, Received, State, States, Sub};
 
 use crate::board::{Board, MAIN};
 use crate::error::{BoardError, SendError};
 use handler::{Callee, erase};
-use shared::{Inner, Serve, Shared, is_inside};
+use shared::{Inner, Roles, Serve, Shared, is_inside};
 
 /// One peer of an application, for programs that block. Cheap to clone, and each clone can be used
 /// from its own thread.
@@ -61,75 +62,49 @@ impl Drop for Owner {
 }
 
 impl Peer {
-    /// Answers requests and hears events of a name: `peer.on(ADD, |(a, b)| Ok(a + b))`, or with a
-    /// [`Cx`]: `peer.on("foo", |cx: Cx, text: String| ..)`. A string names both, a `Call` only
-    /// requests, an `Event` only events. A handler's panic is a failure that the caller sees.
+    /// Calls a handler for each message of the name: events for an `Event`, requests for a `Call`,
+    /// both for a string. `peer.on(ADD, |(a, b)| Ok(a + b))`, or with a [`Cx`]:
+    /// `peer.on("foo", |cx: Cx, text: String| ..)`; see [`Handler`].
     ///
-    /// Dropping the [`Sub`] ends it; what is running finishes.
+    /// All handlers of an event are called, in the order of registration. A request is answered by
+    /// one: of several that are registered for one string by the first, which
+    /// [`Sub::answers_requests`] tells; a second one for a `Call` is refused, which [`Sub::refused`]
+    /// tells.
     ///
-    /// # Errors
-    ///
-    /// The name has a request handler already, or cannot be declared; the handler comes back.
-    pub fn on<M, R, S, H>(
-        &self,
-        name: impl HandlerName<M, R>,
-        handler: H,
-    ) -> Result<Sub, HandlerError<H>>
+    /// A handler's panic is a failure that the requester sees. Dropping the [`Sub`] takes it out;
+    /// what is running finishes.
+    pub fn on<M, R, S>(&self, name: impl HandlerName<M, R>, handler: impl Handler<M, R, S>) -> Sub
     where
-        H: Handler<M, R, S>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, handler, false)
+        self.register(&name, handler, false, false)
     }
 
-    /// As [`Peer::on`], called at most once, also when two messages arrive together.
-    ///
-    /// # Errors
-    ///
-    /// As [`Peer::on`].
-    pub fn once<M, R, S, H>(
-        &self,
-        name: impl HandlerName<M, R>,
-        handler: H,
-    ) -> Result<Sub, HandlerError<H>>
+    /// As [`Peer::on`], for one message only, also when two arrive together.
+    pub fn once<M, R, S>(&self, name: impl HandlerName<M, R>, handler: impl Handler<M, R, S>) -> Sub
     where
-        H: Handler<M, R, S>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, handler, true)
+        self.register(&name, handler, true, false)
     }
 
-    /// Answers requests of a name in place of the handler that does so far, if any.
-    ///
-    /// # Errors
-    ///
-    /// The name cannot be declared; the handler comes back.
-    pub fn replace<M, R, S, H>(
+    /// As [`Peer::on`], in the place of the handler that answers requests of the name now. What that
+    /// one has begun finishes.
+    pub fn replace<M, R, S>(
         &self,
-        name: impl CallName<M, R>,
-        handler: H,
-    ) -> Result<Sub, HandlerError<H>>
+        name: impl HandlerName<M, R>,
+        handler: impl Handler<M, R, S>,
+    ) -> Sub
     where
-        H: Handler<M, R, S>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        let name = name.name();
-        let (id, former) = self.shared.operate(|inner| {
-            if let Err(reason) = inner.declare(self.namespace, Some(name), None) {
-                return Err(HandlerError::new(handler, reason));
-            }
-            let callee = Callee::Handler(erase(handler, false));
-            Ok(inner.registry.replace(&self.shown, name, callee))
-        })?;
-        // Here and not under the lock: what it captured may do anything when it is dropped.
-        drop(former);
-        Ok(Sub::new(&self.shared, self.namespace, vec![id]))
+        self.register(&name, handler, false, true)
     }
 
     /// The events of a name, or of the whole namespace with `None`, one after the other. Unread
@@ -138,7 +113,7 @@ impl Peer {
     /// # Errors
     ///
     /// The name cannot be declared.
-    pub fn events(&self, name: Option<&str>) -> Result<Events, BoardError> {
+    pub fn events(&self, name: Option<&str>) -> Result<Events, RegisterError> {
         Events::new(self, name)
     }
 
@@ -408,33 +383,35 @@ impl Peer {
         }
     }
 
-    fn register<M, R, S, H, N>(
+    fn register<M, R, S, N>(
         &self,
         name: &N,
-        handler: H,
+        handler: impl Handler<M, R, S>,
         once: bool,
-    ) -> Result<Sub, HandlerError<H>>
+        replace: bool,
+    ) -> Sub
     where
         N: HandlerName<M, R>,
-        H: Handler<M, R, S>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        let text = name.as_name();
-        let added = self.shared.operate(move |inner| {
-            if N::REQUESTS && inner.registry.handler(&self.shown, text).is_some() {
-                return Err(HandlerError::exists(handler));
-            }
-            let request = N::REQUESTS.then_some(text);
-            let event = N::EVENTS.then_some(text);
-            if let Err(reason) = inner.declare(self.namespace, request, event) {
-                return Err(HandlerError::new(handler, reason));
-            }
-            let callee = Callee::Handler(erase(handler, once));
-            Ok(inner.insert(&self.shown, text, callee, (N::EVENTS, N::REQUESTS)))
-        })?;
-        Ok(Sub::new(&self.shared, self.namespace, added))
+        let roles = Roles {
+            events: N::EVENTS,
+            requests: N::REQUESTS,
+            replace,
+        };
+        let callee = Callee::Handler(erase(handler, once));
+        let registered = self.shared.operate(|inner| {
+            inner.register(self.namespace, &self.shown, name.as_name(), callee, roles)
+        });
+        // Here and not under the lock: what the former one captured may do anything when it is
+        // dropped.
+        let registered = registered.map(|(ids, answers, former)| {
+            drop(former);
+            (ids, answers)
+        });
+        Sub::new(&self.shared, self.namespace, registered)
     }
 }
 

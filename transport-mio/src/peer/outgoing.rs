@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use switchboard_proto::codec::{Decode, Encode};
+use switchboard_os::app::{Answered, Draft, FromReply};
+use switchboard_os::{event_words, message_words, request_words};
+use switchboard_proto::codec::Encode;
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{Fate, Message, MessageId, Receipt, RequestId};
 
@@ -13,7 +15,6 @@ use super::Peer;
 use super::shared::Inner;
 use crate::error::{RequestError, SendError};
 use crate::incoming::ReplyOutcome;
-use crate::outgoing::{Draft, common_words, event_words, request_words};
 
 /// A request that is not made yet.
 #[must_use = "a request does nothing until `wait` or `send`"]
@@ -33,7 +34,7 @@ pub struct Pending<R> {
     reply: PhantomData<fn() -> R>,
 }
 
-impl<'m, M: Encode + ?Sized, R: Decode> BlockingRequest<'m, M, R> {
+impl<'m, M: Encode + ?Sized, R> BlockingRequest<'m, M, R> {
     pub(super) fn new(peer: &Peer, name: &str, value: &'m M) -> Self {
         Self {
             peer: peer.clone(),
@@ -42,9 +43,21 @@ impl<'m, M: Encode + ?Sized, R: Decode> BlockingRequest<'m, M, R> {
         }
     }
 
-    common_words!();
+    message_words!();
     request_words!();
 
+    /// Keeps the descriptors that come with the reply: what is waited for is an [`Answered`] value.
+    /// Without it they are closed.
+    pub fn with_fds(self) -> BlockingRequest<'m, M, Answered<R>> {
+        BlockingRequest {
+            peer: self.peer,
+            draft: self.draft,
+            reply: PhantomData,
+        }
+    }
+}
+
+impl<M: Encode + ?Sized, R: FromReply> BlockingRequest<'_, M, R> {
     /// Makes the request and waits for its one outcome. While buffers are full it waits for room.
     ///
     /// # Errors
@@ -56,7 +69,8 @@ impl<'m, M: Encode + ?Sized, R: Decode> BlockingRequest<'m, M, R> {
         let target = Receivers::into_request_target;
         let message = self
             .draft
-            .into_message(codecs, peer.namespace(), peer.shown(), target)?;
+            .into_message(codecs, peer.namespace(), peer.shown(), target)
+            .map_err(SendError::from)?;
         let id = until_room(&peer, message, |inner, message| {
             let id = inner.board.request_message(message, options)?;
             inner.outcomes.insert(id, None);
@@ -108,24 +122,15 @@ impl<R> Pending<R> {
     }
 }
 
-impl<R: Decode> Pending<R> {
+impl<R: FromReply> Pending<R> {
     /// Waits for the outcome.
     ///
     /// # Errors
     ///
     /// Why there is no reply.
-    pub fn wait(self) -> Result<R, RequestError> {
-        self.wait_with_fds().map(|(value, _)| value)
-    }
-
-    /// As [`Pending::wait`], with the descriptors that came with the reply.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no reply.
-    pub fn wait_with_fds(mut self) -> Result<(R, Vec<OwnedFd>), RequestError> {
+    pub fn wait(mut self) -> Result<R, RequestError> {
         match self.outcome(None) {
-            Some(outcome) => outcome.into_parts(),
+            Some(outcome) => outcome.decode(),
             // A wait without end ends only with what it waits for.
             None => unreachable!("the wait has no end"),
         }
@@ -182,7 +187,7 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
         }
     }
 
-    common_words!();
+    message_words!();
     event_words!();
 
     /// Sends the event, and waits for room where the receiver's buffer is full. With a

@@ -6,21 +6,21 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use switchboard_os::app::{Cancel, RegisterError};
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::CodecTable;
 use switchboard_proto::registry::{Registry, SubId};
-use switchboard_proto::{Event, MessageId, NamespaceId, RequestId, Ticket};
+use switchboard_proto::{DeclareError, Event, MessageId, NamespaceId, RequestId, Ticket};
 
 use super::Peer;
 use super::handler::Callee;
 use super::subs::{Queue, State, Watchers};
 use super::task::Task;
 use crate::board::Board;
-use crate::error::BoardError;
 use crate::incoming::ReplyOutcome;
 
 thread_local! {
@@ -48,10 +48,12 @@ pub(super) struct Inner {
     /// Events whose fate somebody waits for.
     pub(super) fates: BTreeMap<MessageId, Option<switchboard_proto::Fate<std::os::fd::OwnedFd>>>,
     /// Requests that are being handled, to be told that nobody waits any more.
-    pub(super) cancels: BTreeMap<Ticket, Arc<AtomicBool>>,
+    pub(super) cancels: BTreeMap<Ticket, Arc<Cancel>>,
     pub(super) watchers: Watchers,
     /// Those who take events one by one.
     pub(super) queues: Vec<Weak<Queue>>,
+    /// Whom to wake when the lock is free.
+    wakes: Vec<Waker>,
     tasks: VecDeque<Task>,
     running: usize,
     /// Counts the news that buffers have room again.
@@ -68,6 +70,15 @@ pub(super) struct Inner {
     followers: usize,
     /// How many [`Cork`](super::Cork)s there are.
     pub(super) corks: usize,
+}
+
+/// For what something is registered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles {
+    pub(super) events: bool,
+    pub(super) requests: bool,
+    /// In the place of who answers requests now.
+    pub(super) replace: bool,
 }
 
 /// Whether this thread is in the middle of a handler of the peer, and may run one more on top.
@@ -97,6 +108,7 @@ impl Shared {
                 cancels: BTreeMap::new(),
                 watchers: Watchers::default(),
                 queues: Vec::new(),
+                wakes: Vec::new(),
                 tasks: VecDeque::new(),
                 running: 0,
                 sendable: 0,
@@ -124,6 +136,7 @@ impl Shared {
         let result = operation(&mut inner);
         inner.write();
         self.settle(&mut inner);
+        unlock(inner);
         result
     }
 
@@ -136,12 +149,18 @@ impl Shared {
         let mut inner = self.lock();
         loop {
             self.settle(&mut inner);
+            if !inner.wakes.is_empty() {
+                unlock(inner);
+                inner = self.lock();
+                continue;
+            }
             if let Some(found) = look(&mut inner) {
                 // To look may have been to send, also to a handler of this very peer, and the
                 // leader that would run it sleeps.
                 inner.write();
                 self.settle(&mut inner);
                 self.hand_over(&inner);
+                unlock(inner);
                 return Some(found);
             }
             if let Some(serve) = serve {
@@ -291,6 +310,13 @@ impl Shared {
     }
 }
 
+/// Gives the lock back, and wakes then who is to be woken: what that runs is not ours.
+fn unlock(mut inner: MutexGuard<'_, Inner>) {
+    let wakes = std::mem::take(&mut inner.wakes);
+    drop(inner);
+    wakes.into_iter().for_each(Waker::wake);
+}
+
 impl Inner {
     /// Declares the names of a namespace as the registry has them, with one more of each kind.
     pub(super) fn declare(
@@ -298,7 +324,7 @@ impl Inner {
         namespace: NamespaceId,
         request: Option<&str>,
         event: Option<&str>,
-    ) -> Result<(), BoardError> {
+    ) -> Result<(), DeclareError> {
         let shown = self.board.shown_namespace(namespace).to_owned();
         let declaration = self.registry.declaration(&shown);
         let all = declaration.all_events;
@@ -311,29 +337,43 @@ impl Inner {
         })
     }
 
-    pub(super) fn declare_all_events(&mut self, namespace: NamespaceId) -> Result<(), BoardError> {
+    pub(super) fn declare_all_events(
+        &mut self,
+        namespace: NamespaceId,
+    ) -> Result<(), DeclareError> {
         self.board
             .declare(namespace, |names| names.all_events = true)
     }
 
-    /// Registers what was declared before.
-    pub(super) fn insert(
+    /// Registers a callee and declares its name. The ids, whether it answers requests, and who did
+    /// so before: to be dropped when the lock is free.
+    pub(super) fn register(
         &mut self,
+        namespace: NamespaceId,
         shown: &str,
         name: &str,
         callee: Callee,
-        (events, requests): (bool, bool),
-    ) -> Vec<SubId> {
-        let mut ids = Vec::new();
-        if requests {
-            // That there is none was looked at under the same lock.
-            ids.extend(self.registry.set_handler(shown, name, callee.clone()).ok());
+        roles: Roles,
+    ) -> Result<(Vec<SubId>, bool, Option<Callee>), RegisterError> {
+        let taken = self.registry.handler(shown, name).is_some();
+        let answers = roles.requests && (roles.replace || !taken);
+        if roles.requests && !answers && !roles.events {
+            let name = name.to_owned();
+            return Err(RegisterError::HandlerExists { name });
         }
-        if events {
+        let (request, event) = (answers.then_some(name), roles.events.then_some(name));
+        self.declare(namespace, request, event)?;
+        let (mut ids, mut former) = (Vec::new(), None);
+        if answers {
+            let (id, old) = self.registry.replace(shown, name, callee.clone());
+            ids.push(id);
+            former = old;
+        }
+        if roles.events {
             ids.push(self.registry.listen(shown, name, callee));
         }
         self.revision = self.registry.revision();
-        ids
+        Ok((ids, answers, former))
     }
 
     pub(super) fn insert_all(&mut self, shown: &str, callee: Callee) -> Vec<SubId> {
@@ -421,7 +461,7 @@ impl Inner {
             },
             Event::Cancelled(ticket) => {
                 if let Some(flag) = self.cancels.get(&ticket) {
-                    flag.store(true, Ordering::Release);
+                    self.wakes.extend(flag.cancel());
                 }
             }
             Event::Sendable(_) => self.sendable += 1,

@@ -1,11 +1,13 @@
 //! What one can subscribe to: handlers, events one by one, and the state of the peer.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use switchboard_os::app::RegisterError;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::{CodecError, CodecId, Decode};
 use switchboard_proto::registry::SubId;
@@ -15,8 +17,7 @@ use switchboard_proto::{
 
 use super::Peer;
 use super::handler::Callee;
-use super::shared::{Inner, Shared};
-use crate::error::BoardError;
+use super::shared::{Inner, Roles, Shared};
 
 /// How many states are kept for somebody who does not read them.
 const STATES: usize = 256;
@@ -24,30 +25,66 @@ const STATES: usize = 256;
 const EVENTS: usize = 1024;
 
 /// A registered handler. Dropping it takes the handler out; what is running finishes.
-#[derive(Debug)]
-#[must_use = "dropping it takes the handler out: keep it, or say `.forever()`"]
+#[must_use = "the handler is taken out when this is dropped: keep it, or say `.forever()`"]
 pub struct Sub {
     shared: Weak<Shared>,
     namespace: NamespaceId,
     ids: Vec<SubId>,
+    answers: bool,
+    refused: Option<RegisterError>,
 }
 
 impl Sub {
-    pub(super) fn new(shared: &Arc<Shared>, namespace: NamespaceId, ids: Vec<SubId>) -> Self {
+    /// `answers`: whether it is the one that answers requests.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        namespace: NamespaceId,
+        registered: Result<(Vec<SubId>, bool), RegisterError>,
+    ) -> Self {
+        let (registered, refused) = match registered {
+            Ok(registered) => (registered, None),
+            Err(error) => ((Vec::new(), false), Some(error)),
+        };
         Self {
             shared: Arc::downgrade(shared),
             namespace,
-            ids,
+            ids: registered.0,
+            answers: registered.1,
+            refused,
         }
     }
 
-    /// Leaves the handler where it is, for as long as the peer lives.
+    /// Keeps the handler for as long as the peer lives.
     pub fn forever(mut self) {
         self.ids.clear();
     }
 
-    /// Takes the handler out: no call begins after this.
+    /// Takes the handler out now: no call begins after this. What is running finishes.
     pub fn cancel(self) {}
+
+    /// Whether this handler answers requests of its name. Of several handlers registered with `on`
+    /// for one string, only the first does; the others hear the events.
+    pub fn answers_requests(&self) -> bool {
+        self.answers
+    }
+
+    /// Why the handler was not registered at all: the name is a `Call` that has a handler already
+    /// ([`RegisterError::HandlerExists`]), or cannot be a name.
+    pub fn refused(&self) -> Option<&RegisterError> {
+        self.refused.as_ref()
+    }
+
+    /// This registration, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sub::refused`].
+    pub fn checked(mut self) -> Result<Self, RegisterError> {
+        match self.refused.take() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
 }
 
 impl Drop for Sub {
@@ -60,6 +97,15 @@ impl Drop for Sub {
             // Not under the lock: what a handler captured may do anything when it is dropped.
             drop(removed);
         }
+    }
+}
+
+impl fmt::Debug for Sub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sub")
+            .field("answers_requests", &self.answers)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +173,7 @@ impl Received {
 }
 
 impl Events {
-    pub(super) fn new(peer: &Peer, name: Option<&str>) -> Result<Self, BoardError> {
+    pub(super) fn new(peer: &Peer, name: Option<&str>) -> Result<Self, RegisterError> {
         let queue = Arc::new(Queue::default());
         let callee = Callee::Queue(Arc::clone(&queue));
         let namespace = peer.namespace();
@@ -136,8 +182,13 @@ impl Events {
             inner.queues.push(Arc::downgrade(&queue));
             match name {
                 Some(name) => {
-                    inner.declare(namespace, None, Some(name))?;
-                    Ok::<_, BoardError>(inner.insert(peer.shown(), name, callee, (true, false)))
+                    let roles = Roles {
+                        events: true,
+                        requests: false,
+                        replace: false,
+                    };
+                    let registered = inner.register(namespace, peer.shown(), name, callee, roles);
+                    registered.map(|(ids, ..)| ids)
                 }
                 None => {
                     inner.declare_all_events(namespace)?;
@@ -148,7 +199,7 @@ impl Events {
         Ok(Self {
             peer: peer.clone(),
             queue,
-            _sub: Sub::new(peer.shared(), namespace, ids),
+            _sub: Sub::new(peer.shared(), namespace, Ok((ids, false))),
         })
     }
 

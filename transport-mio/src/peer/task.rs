@@ -2,20 +2,18 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use switchboard_os::Clock;
+use switchboard_os::app::{Cancel, Circumstances, cx};
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::registry::{Calls, Registry};
 use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Answer, Delivery, DeliveryKind, Instant, NamespaceId, Ticket};
 
 use super::Peer;
-use super::cx::{Circumstances, Cx};
 use super::handler::{AnyHandler, Callee};
 use super::subs::Received;
-use crate::incoming::nothing;
 
 /// What is left to be done for a message when it was taken out of the node.
 pub(super) struct Task {
@@ -80,10 +78,10 @@ impl Task {
             circumstances: Circumstances {
                 from: delivery.from,
                 name: delivery.event,
-                descriptors: delivery.attachments.into(),
+                descriptors: delivery.attachments,
                 lost: delivery.attachments_lost,
                 until,
-                cancelled: Arc::new(AtomicBool::new(false)),
+                cancel: Arc::new(Cancel::default()),
             },
             kind: delivery.kind,
             queued,
@@ -107,8 +105,8 @@ impl Task {
         }
     }
 
-    pub(super) fn cancel_flag(&self) -> Option<(Ticket, Arc<AtomicBool>)> {
-        let flag = Arc::clone(&self.circumstances.cancelled);
+    pub(super) fn cancel_flag(&self) -> Option<(Ticket, Arc<Cancel>)> {
+        let flag = Arc::clone(&self.circumstances.cancel);
         self.ticket().map(|ticket| (ticket, flag))
     }
 
@@ -121,12 +119,12 @@ impl Task {
 
     /// Calls the handlers, in the order of their registration.
     pub(super) fn run(self, peer: &Peer) -> Answer<OwnedFd> {
-        let cx = Cx::new(peer.at(self.namespace, &self.shown), self.circumstances);
+        let cx = cx(peer.at(self.namespace, &self.shown), self.circumstances);
         let request = matches!(self.kind, DeliveryKind::Request { .. });
         // An event that only a queue took was handled by that; a request that nobody has is not.
         let mut result = match request || !self.queued {
             true => Answer::NotRun(Refusal::NoHandler),
-            false => nothing(),
+            false => Answer::nothing(),
         };
         let mut begin = Clock.now();
         for (at, handler) in self.handlers.iter().enumerate() {

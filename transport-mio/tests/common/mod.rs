@@ -104,7 +104,7 @@ impl<const N: usize> Loop<N> {
 pub(crate) fn first_hub() -> Builder {
     let mut config = Config::default();
     config.complete_grace = Duration::ZERO;
-    Board::builder().config(config)
+    Board::builder().config(|default| *default = config)
 }
 
 /// Starts an ignored test of this program as a process of its own that plays a part.

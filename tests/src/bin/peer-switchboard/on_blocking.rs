@@ -68,9 +68,14 @@ fn serve(server: &Peer, args: &Args) -> Done {
         arrived();
         Ok(())
     };
-    server.on("ask", ask).map_err(|e| e.to_string())?.forever();
+    server
+        .on("ask", ask)
+        .checked()
+        .map_err(|e| e.to_string())?
+        .forever();
     server
         .on("tell", tell)
+        .checked()
         .map_err(|e| e.to_string())?
         .forever();
     server.ready();

@@ -1,11 +1,12 @@
 //! Descriptors that come along with a command.
 
+use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use switchboard_proto::codec::Value;
-use switchboard_tests::{Failure, How, Setting, Why, World};
+use switchboard_tests::{Failure, How, Setting, Why, World, text};
 
 use crate::settings::over_all;
 
@@ -14,6 +15,7 @@ over_all!(
     scenario_c10_a_descriptor_to_a_worker_that_is_not_ready_is_refused,
     scenario_c11_a_descriptor_that_is_forced_waits_for_the_worker,
     scenario_c12_a_descriptor_of_any_kind_to_a_worker_that_is_not_ready_is_refused,
+    a_reply_brings_descriptors_or_the_reason_why_it_cannot,
 );
 
 /// Both ends of a connection.
@@ -93,6 +95,35 @@ fn scenario_c11_a_descriptor_that_is_forced_waits_for_the_worker(setting: Settin
     }
     answer.unwrap();
     assert_eq!(written(far), "hello");
+}
+
+/// The other way round: what the worker opened comes with its reply, closed there. Where nothing can
+/// come, the requester is told so, and the worker lives on with nothing left open.
+fn a_reply_brings_descriptors_or_the_reason_why_it_cannot(setting: Setting) {
+    let world = World::new(setting);
+    let _worker = world.fork_up("echo", "worker");
+    let ask = |name: &str| {
+        let how = How::to("worker");
+        world.hub().request_with_fds(name, &Value::Null, how)
+    };
+    for _ in 0..3 {
+        let answered = ask("open a pipe");
+        if !setting.transport.carries_attachments() {
+            let said = answered.unwrap_err().fault().message;
+            assert!(said.contains("attachments cannot reach"), "{said}");
+            continue;
+        }
+        let answered = answered.unwrap();
+        assert_eq!(answered.value, text("here it is"));
+        assert!(!answered.attachments_lost);
+        let [end] = <[OwnedFd; 1]>::try_from(answered.descriptors).unwrap();
+        let mut said = String::new();
+        // Its end comes only if the worker's copy of the other one was closed.
+        File::from(end).read_to_string(&mut said).unwrap();
+        assert_eq!(said, "from the worker");
+    }
+    let answered = ask("echo").unwrap();
+    assert_eq!(answered.descriptors.len(), 0);
 }
 
 /// C12: fake descriptor `{fd:123}` to a not-ready worker refused too. What is attached owns its

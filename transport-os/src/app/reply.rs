@@ -1,0 +1,66 @@
+//! What a reply brings to who asked.
+
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
+
+/// A reply with the descriptors that came with it; from the word `with_fds` of a request.
+#[derive(Debug)]
+pub struct Answered<R> {
+    /// The value that the handler returned.
+    pub value: R,
+    /// What it attached, in that order. Each is close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Whether it attached some that did not arrive.
+    pub attachments_lost: bool,
+}
+
+/// What a reply can be read as: a value, and then descriptors that came with it are closed; or an
+/// [`Answered`] value, which has them.
+pub trait FromReply: Sized {
+    /// Reads it. `name` is that of the request.
+    ///
+    /// # Errors
+    ///
+    /// The value is of another type, or in a codec that is not there.
+    fn from_reply(
+        codecs: &CodecTable,
+        name: &str,
+        codec: CodecId,
+        payload: &Bytes,
+        descriptors: Vec<OwnedFd>,
+        attachments_lost: bool,
+    ) -> Result<Self, CodecError>;
+}
+
+impl<R: Decode> FromReply for R {
+    fn from_reply(
+        codecs: &CodecTable,
+        name: &str,
+        codec: CodecId,
+        payload: &Bytes,
+        _: Vec<OwnedFd>,
+        _: bool,
+    ) -> Result<Self, CodecError> {
+        codecs.decode(codec, name, payload)
+    }
+}
+
+// Beside the one above this can stand because `Answered` is ours and never becomes `Decode`.
+impl<R: Decode> FromReply for Answered<R> {
+    fn from_reply(
+        codecs: &CodecTable,
+        name: &str,
+        codec: CodecId,
+        payload: &Bytes,
+        descriptors: Vec<OwnedFd>,
+        attachments_lost: bool,
+    ) -> Result<Self, CodecError> {
+        Ok(Self {
+            value: codecs.decode(codec, name, payload)?,
+            descriptors,
+            attachments_lost,
+        })
+    }
+}
