@@ -44,6 +44,8 @@ pub mod process;
 mod seeds;
 mod stream;
 mod sys;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod waker;
 
 pub use address::{Address, AddressError, TcpHost, UnixPath};

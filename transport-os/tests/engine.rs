@@ -3,134 +3,35 @@
 mod common;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant as Wall};
 
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use switchboard_os::engine::{Engine, EngineFault, Interest, Side, SourceChange, SourceId};
+use switchboard_os::engine::{EngineFault, Side, SourceId};
+use switchboard_os::test_util::Pump;
 use switchboard_os::{Address, ConnectError, Stream};
 use switchboard_proto::{
-    Answer, Config, Delivery, DeliveryKind, Event, Hangup, Message, Names, NamespaceId, Outcome,
-    PeerName, RequestOptions, Role, SendOptions, SendRefusal, Target,
+    Answer, Config, DeliveryKind, Event, Hangup, Message, Outcome, PeerName, RequestOptions, Role,
+    SendOptions, SendRefusal, Target,
 };
 
-const MAIN: NamespaceId = NamespaceId(0);
-
-/// An engine with what it said so far.
-struct Pump {
-    engine: Engine,
-    sources: BTreeMap<SourceId, Interest>,
-    events: Vec<Event<OwnedFd>>,
-    polls: u64,
+fn hub_pump() -> Pump {
+    let mut config = Config::default();
+    config.role = Role::Hub;
+    config.complete_grace = Duration::ZERO;
+    // Room for more than one turn reads.
+    config.first_window = 1 << 20;
+    Pump::new(config, &["echo"])
 }
 
-impl Pump {
-    fn hub() -> Self {
-        let mut config = Config::default();
-        config.role = Role::Hub;
-        config.complete_grace = Duration::ZERO;
-        // Room for more than one turn reads.
-        config.first_window = 1 << 20;
-        Self::new(config)
-    }
+fn member_pump(name: &str) -> Pump {
+    let mut config = Config::default();
+    config.name = PeerName::new(name);
+    Pump::new(config, &["echo"])
+}
 
-    fn member(name: &str) -> Self {
-        let mut config = Config::default();
-        config.name = PeerName::new(name);
-        Self::new(config)
-    }
-
-    fn new(config: Config) -> Self {
-        let mut engine = Engine::new(config).unwrap();
-        let now = engine.now();
-        let namespace = engine.node().open(now, "_").unwrap();
-        let all: BTreeSet<_> = ["echo".into()].into();
-        let names = Names {
-            handlers: all.clone(),
-            listeners: all,
-            all_events: true,
-        };
-        engine.node().declare(now, namespace, names).unwrap();
-        engine.node().ready_all(now);
-        engine.flush();
-        Self {
-            engine,
-            sources: BTreeMap::new(),
-            events: Vec::new(),
-            polls: 0,
-        }
-    }
-
-    /// Takes what the engine wants to be told of.
-    fn register(&mut self) {
-        for change in self.engine.sources() {
-            match change {
-                SourceChange::Added {
-                    source, interest, ..
-                } => {
-                    assert!(self.sources.insert(source, interest).is_none());
-                }
-                SourceChange::Changed {
-                    source, interest, ..
-                } => {
-                    assert!(self.sources.insert(source, interest).is_some());
-                }
-                SourceChange::Removed { source, .. } => {
-                    assert!(self.sources.remove(&source).is_some());
-                }
-            }
-        }
-    }
-
-    /// One round without waiting. Whether anything was reported.
-    fn round(&mut self) -> bool {
-        self.register();
-        let sources: Vec<_> = self.sources.iter().map(|(id, want)| (*id, *want)).collect();
-        let ready = {
-            let mut fds: Vec<PollFd<'_>> = sources
-                .iter()
-                .map(|(id, want)| {
-                    let fd = self.engine.descriptor(*id).expect("a told source lives");
-                    let mut flags = PollFlags::empty();
-                    flags.set(PollFlags::IN, want.readable);
-                    flags.set(PollFlags::OUT, want.writable);
-                    PollFd::from_borrowed_fd(fd, flags)
-                })
-                .collect();
-            poll(&mut fds, Some(&Timespec::default())).unwrap();
-            fds.iter().map(PollFd::revents).collect::<Vec<_>>()
-        };
-        self.polls += 1;
-        let mut any = false;
-        for ((id, _), flags) in sources.iter().zip(ready) {
-            if !flags.is_empty() {
-                any = true;
-                let end = PollFlags::HUP | PollFlags::ERR;
-                let readable = flags.intersects(PollFlags::IN | end);
-                let writable = flags.intersects(PollFlags::OUT | end);
-                self.engine.ready(*id, readable, writable);
-            }
-        }
-        let more = self.engine.turn().more;
-        while let Some(event) = self.engine.next_event() {
-            self.events.push(event);
-        }
-        self.register();
-        any || more
-    }
-
-    fn recv(&mut self) -> Option<Delivery<OwnedFd>> {
-        let now = self.engine.now();
-        let delivery = self.engine.node().recv(now, MAIN);
-        self.engine.flush();
-        delivery
-    }
-
-    fn connected(&self) -> bool {
-        self.engine.node_ref().is_connected()
-    }
+fn is_connected(pump: &Pump) -> bool {
+    pump.engine.node_ref().is_connected()
 }
 
 /// Lets all of them work until something holds.
@@ -140,7 +41,7 @@ fn until(what: &str, pumps: &mut [&mut Pump], mut done: impl FnMut(&mut [&mut Pu
         assert!(Wall::now() < end, "not in time: {what}");
         let mut busy = false;
         for pump in pumps.iter_mut() {
-            busy |= pump.round();
+            busy |= pump.round(Duration::ZERO);
         }
         if !busy {
             std::thread::yield_now();
@@ -151,7 +52,7 @@ fn until(what: &str, pumps: &mut [&mut Pump], mut done: impl FnMut(&mut [&mut Pu
 fn message(target: Target, payload: Vec<u8>) -> Message<OwnedFd> {
     Message {
         target,
-        namespace: MAIN,
+        namespace: Pump::NAMESPACE,
         event: Cow::Borrowed("echo"),
         codec: 0,
         payload: Bytes::from(payload),
@@ -189,11 +90,11 @@ fn unix_address(folder: &tempfile::TempDir) -> Address {
 }
 
 fn pair_over(address: &Address) -> (Pump, Pump) {
-    let (mut hub, mut member) = (Pump::hub(), Pump::member("one"));
+    let (mut hub, mut member) = (hub_pump(), member_pump("one"));
     let actual = hub.engine.listen(address).unwrap();
     member.engine.join(actual);
     until("the attachment", &mut [&mut hub, &mut member], |pumps| {
-        pumps[1].connected()
+        is_connected(pumps[1])
     });
     (hub, member)
 }
@@ -214,13 +115,13 @@ fn a_request_over_a_unix_socket_and_over_tcp_is_answered() {
 fn a_pair_of_pipes_carries_the_same_and_a_blocked_write_goes_on() {
     let (down_read, down_write) = std::io::pipe().unwrap();
     let (up_read, up_write) = std::io::pipe().unwrap();
-    let (mut parent, mut child) = (Pump::hub(), Pump::member("child"));
+    let (mut parent, mut child) = (hub_pump(), member_pump("child"));
     let ours = Stream::private_pipes(up_read.into(), down_write.into()).unwrap();
     let theirs = Stream::pipes(down_read.into(), up_write.into()).unwrap();
     parent.engine.adopt(ours, Side::Child);
     child.engine.adopt(theirs, Side::Parent);
     until("the attachment", &mut [&mut parent, &mut child], |pumps| {
-        pumps[1].connected()
+        is_connected(pumps[1])
     });
     let large: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
     echo(&mut parent, &mut child, &large);
@@ -229,12 +130,12 @@ fn a_pair_of_pipes_carries_the_same_and_a_blocked_write_goes_on() {
 #[test]
 fn what_a_process_wrote_before_it_exited_is_read_before_its_end() {
     let (ours, theirs) = switchboard_os::socketpair().unwrap();
-    let (mut parent, mut child) = (Pump::hub(), Pump::member("child"));
+    let (mut parent, mut child) = (hub_pump(), member_pump("child"));
     let link = parent.engine.adopt(ours, Side::Child);
     let theirs = Stream::unix(theirs).unwrap();
     child.engine.adopt(theirs, Side::Parent);
     until("both", &mut [&mut parent, &mut child], |pumps| {
-        pumps[1].connected() && pumps[0].engine.node_ref().roster().peers().count() == 2
+        is_connected(pumps[1]) && pumps[0].engine.node_ref().roster().peers().count() == 2
     });
     for n in 0..10_u8 {
         let sent = message(Target::Hub, vec![n]);
@@ -260,7 +161,7 @@ fn what_a_process_wrote_before_it_exited_is_read_before_its_end() {
 fn a_hub_that_comes_later_is_found_and_the_reason_for_waiting_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let address = unix_address(&folder);
-    let (mut hub, mut member) = (Pump::hub(), Pump::member("early"));
+    let (mut hub, mut member) = (hub_pump(), member_pump("early"));
     member.engine.join(address.clone());
     let fault = member.engine.next_fault();
     assert!(
@@ -272,7 +173,7 @@ fn a_hub_that_comes_later_is_found_and_the_reason_for_waiting_is_told() {
     );
     hub.engine.listen(&address).unwrap();
     until("the attachment", &mut [&mut hub, &mut member], |pumps| {
-        pumps[1].connected()
+        is_connected(pumps[1])
     });
 }
 
@@ -281,7 +182,7 @@ fn a_port_where_nobody_listens_is_a_fault_and_no_hang() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::from(free.local_addr().unwrap());
     drop(free);
-    let mut member = Pump::member("lost");
+    let mut member = member_pump("lost");
     member.engine.join(address);
     let mut fault = None;
     until("the fault", &mut [&mut member], |pumps| {
@@ -365,10 +266,10 @@ fn hazard_x2_a_defect_ends_its_own_node_and_nobody_elses() {
     let folder = tempfile::tempdir().unwrap();
     let address = unix_address(&folder);
     let (mut hub, mut healthy) = pair_over(&address);
-    let mut victim = Pump::member("victim");
+    let mut victim = member_pump("victim");
     victim.engine.join(address);
     until("the second", &mut [&mut hub, &mut victim], |pumps| {
-        pumps[1].connected()
+        is_connected(pumps[1])
     });
     let asked = message(Target::Hub, vec![1]);
     let asked = victim.engine.request(asked, RequestOptions::default());
@@ -383,7 +284,7 @@ fn hazard_x2_a_defect_ends_its_own_node_and_nobody_elses() {
     victim.engine.flush();
 
     switchboard_os::engine::fail_next_turn();
-    victim.round();
+    victim.round(Duration::ZERO);
 
     let fault = victim.engine.next_fault();
     assert!(
@@ -434,7 +335,7 @@ fn hazard_x2_a_panic_in_a_call_of_the_node_ends_it_with_the_next_flush() {
         matches!(fault, Some(EngineFault::Defect { .. })),
         "{fault:?}"
     );
-    assert!(!victim.connected());
+    assert!(!is_connected(&victim));
 
     // A panic of the application's own, on whose way the node is used, is no defect of the node.
     let (_other, mut used) = pair_over(&Address::unix(folder.path().join("other")).unwrap());
@@ -451,7 +352,7 @@ fn hazard_x2_a_panic_in_a_call_of_the_node_ends_it_with_the_next_flush() {
     });
     assert!(std::panic::catch_unwind(call).is_err());
     used.engine.flush();
-    assert!(used.engine.next_fault().is_none() && used.connected());
+    assert!(used.engine.next_fault().is_none() && is_connected(&used));
 }
 
 #[test]
@@ -488,7 +389,7 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let address = unix_address(&folder);
     let (mut hub, mut early) = pair_over(&address);
-    hub.round();
+    hub.round(Duration::ZERO);
     let mut hoard = Vec::new();
     while let Ok(fd) = std::io::stderr().as_fd().try_clone_to_owned() {
         hoard.push(fd);
@@ -502,7 +403,7 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     }
     hoard.truncate(hoard.len() - 1);
     // The one that is left is for this end of the connection.
-    let mut member = Pump::member("late");
+    let mut member = member_pump("late");
     member.engine.join(address);
     until("the pause", &mut [&mut hub], |pumps| {
         pumps[0].engine.stats().accept_pauses > 0
@@ -516,6 +417,6 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     echo(&mut hub, &mut early, b"without free descriptors");
     drop(hoard);
     until("the attachment", &mut [&mut hub, &mut member], |pumps| {
-        pumps[1].connected()
+        is_connected(pumps[1])
     });
 }

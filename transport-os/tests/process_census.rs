@@ -8,7 +8,7 @@ mod process_support;
 use process_support::{eventually, open_descriptors, role, wait};
 use switchboard_os::process::{Channel, Exit, SpawnError, SpawnSpec};
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(process_support::ROLE, play);
 
 fn play(role: &str) {
     match role {

@@ -16,7 +16,7 @@ use switchboard_os::process::{
     Channel, Child, Exit, OnDrop, ParentDeath, Signal, StderrTail, TailRead, parent_channel,
 };
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(process_support::ROLE, play);
 
 fn play(role: &str) {
     match role {

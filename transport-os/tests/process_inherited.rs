@@ -15,7 +15,7 @@ use switchboard_os::process::{
     take_parent_channel,
 };
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(process_support::ROLE, play);
 
 /// The stray lines that the noisy child prints.
 const STRAY_LINES: usize = 20_000;

@@ -15,7 +15,7 @@ use switchboard_os::process::{
     parent_channel,
 };
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(process_support::ROLE, play);
 
 fn play(role: &str) {
     match role {

@@ -16,7 +16,7 @@ use switchboard_mio::{
 };
 use switchboard_stdio::{Channel, ChildEvent, Spawn, StartError};
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(support::ROLE, play);
 
 fn play(role: &str) {
     match role {

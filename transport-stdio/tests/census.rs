@@ -10,7 +10,7 @@ use support::{Pump, children, echo, role};
 use switchboard_os::open_descriptors;
 use switchboard_stdio::{Channel, Spawn};
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(support::ROLE, play);
 
 fn play(role: &str) {
     match role {

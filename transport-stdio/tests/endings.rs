@@ -18,7 +18,7 @@ use switchboard_stdio::{
     StopLadder,
 };
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(support::ROLE, play);
 
 fn play(role: &str) {
     match role {
@@ -232,7 +232,7 @@ fn a_child_that_closes_one_pipe_only_is_no_peer_any_more_and_is_ended() {
         let id = parent.request(&child, "close", b"");
         if half == "input" {
             // That nobody reads is found by writing, and by nothing else.
-            parent.until("the word that it is closed", Pump::recv);
+            parent.until("the word that it is closed", |parent| parent.recv());
             parent.send(Target::Peer(PeerId(2)), "event", b"anybody?");
         }
         let outcome = parent.outcome(id);

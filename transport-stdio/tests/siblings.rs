@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::{Pump, echo, role};
 use switchboard_stdio::{Channel, ChildEvent, Spawn, StopLadder};
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(support::ROLE, play);
 
 fn play(role: &str) {
     match role {

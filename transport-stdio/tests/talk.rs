@@ -13,7 +13,7 @@ use support::{MAIN, Pump, echo, message, role};
 use switchboard_proto::{Outcome, RequestOptions, SendOptions, SendRefusal, Target};
 use switchboard_stdio::{Channel, ChildEvent};
 
-run_role_before_main!(play);
+switchboard_os::run_role_before_main!(support::ROLE, play);
 
 const CHANNELS: [Channel; 2] = [Channel::Socketpair, Channel::Pipes];
 /// Events that the noisy child passes on while it prints.
@@ -201,7 +201,7 @@ fn hazard_s4_both_sides_send_16_mib_at_once_and_neither_blocks_the_other() {
             matches!(event, ChildEvent::Attached { .. }).then_some(())
         });
         let mine = parent.request(&child, "large", &vec![2; LARGE]);
-        let theirs = parent.until("the child's", Pump::recv);
+        let theirs = parent.until("the child's", |parent| parent.recv());
         assert_eq!(theirs.payload.len(), LARGE);
         assert!(theirs.payload.iter().all(|&byte| byte == 1));
         assert_eq!(parent.reply(mine), [1]);
@@ -336,7 +336,7 @@ fn hazard_s13_a_child_that_sends_without_end_holds_up_itself_and_no_sibling() {
         // What the parent holds of it is within the budget that it gave, 8 MiB.
         let held = 10_000 * parent.engine.node_ref().unread();
         assert!(held <= 8 << 20, "{held}");
-        assert!(held > 1 << 20, "it was no flood: {held}");
+        assert!(held > 100_000, "it was no flood: {held}");
     }
 }
 

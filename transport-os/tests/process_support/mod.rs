@@ -1,6 +1,6 @@
 //! What the tests of child processes share: a test binary that starts itself in a role, and waits
 //! that end when something happens, or fail after a long time.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,34 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switchboard_os::process::{ChannelEnd, Child, Exit, SpawnSpec};
+pub use switchboard_os::test_util::{PATIENCE, eventually, sleep_forever};
 
 /// The variable that makes a test binary a child of a test.
 pub const ROLE: &str = "PROCESS_TEST_ROLE";
-
-/// No wait of a test is longer; what takes this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs `$main(role)` instead of the tests if the binary was started in a role.
-///
-/// It happens before `main`, by an entry in `.init_array`, whose functions the loader of an ELF file
-/// runs first: so the test harness prints nothing, and the standard library has not yet repaired
-/// closed descriptors, as it has not in a program written in another language.
-#[macro_export]
-macro_rules! run_role_before_main {
-    ($main:path) => {
-        #[used]
-        #[unsafe(link_section = ".init_array")]
-        static ROLE_BEFORE_MAIN: extern "C" fn() = {
-            extern "C" fn enter() {
-                if let Ok(role) = std::env::var($crate::process_support::ROLE) {
-                    $main(&role);
-                    std::process::exit(0);
-                }
-            }
-            enter
-        };
-    };
-}
 
 /// A child that is this test binary in that role.
 pub fn role(role: &str) -> SpawnSpec {
@@ -47,12 +23,6 @@ pub fn plain_role(role: &str) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.env(ROLE, role);
     command
-}
-
-pub fn sleep_forever() -> ! {
-    loop {
-        std::thread::park();
-    }
 }
 
 #[track_caller]
@@ -80,16 +50,6 @@ pub fn wait(child: &mut Child) -> Exit {
     child
         .try_reap()
         .expect("the descriptor said that it has ended")
-}
-
-/// Waits until something is true that announces itself by no descriptor.
-#[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// The parent's end as two blocking halves.

@@ -1,52 +1,26 @@
 //! What the tests with real children share: a node driven by poll(2) in the test's own thread, and
 //! a test binary that starts itself in a role.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use switchboard_os::engine::{
-    Actor, Adopt, Engine, Interest, NotTheHub, Side, SourceChange, SourceId,
-};
+use switchboard_os::engine::{Actor, Adopt, NotTheHub, Side};
 use switchboard_os::process::{InheritError, parent_link};
+pub use switchboard_os::test_util::{PATIENCE, eventually, sleep_forever};
 use switchboard_proto::{
-    Answer, Config, Delivery, DeliveryKind, Event, Message, MessageId, Names, NamespaceId, Outcome,
+    Answer, Config, Delivery, DeliveryKind, Event, Message, MessageId, NamespaceId, Outcome,
     RequestId, RequestOptions, Role, SendOptions, Target,
 };
 use switchboard_stdio::{Backoff, Child, ChildEvent, Exited, Restart, Spawn};
 
-pub const MAIN: NamespaceId = NamespaceId(0);
+pub const MAIN: NamespaceId = switchboard_os::test_util::Pump::NAMESPACE;
 
 /// The variable that makes a test binary a child of a test.
 pub const ROLE: &str = "STDIO_TEST_ROLE";
-
-/// No wait of a test is longer; what takes this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs `$main(role)` instead of the tests if the binary was started in a role.
-///
-/// It happens before `main`, by an entry in `.init_array`, whose functions the loader of an ELF file
-/// runs first: so the test harness prints nothing and takes no arguments.
-#[macro_export]
-macro_rules! run_role_before_main {
-    ($main:path) => {
-        #[used]
-        #[unsafe(link_section = ".init_array")]
-        static ROLE_BEFORE_MAIN: extern "C" fn() = {
-            extern "C" fn enter() {
-                if let Ok(role) = std::env::var($crate::support::ROLE) {
-                    $main(&role);
-                    std::process::exit(0);
-                }
-            }
-            enter
-        };
-    };
-}
 
 /// A child that is this test binary in that role.
 pub fn role(role: &str) -> Spawn {
@@ -60,12 +34,22 @@ pub fn at_once(restarts: u32) -> Restart {
     Restart::on_failure(restarts).with_backoff(Backoff::fixed(Duration::from_millis(1)))
 }
 
-/// A node driven by poll(2).
+/// A node driven by poll(2), as parent or child.
 #[derive(Debug)]
-pub struct Pump {
-    pub engine: Engine,
-    sources: BTreeMap<SourceId, Interest>,
-    pub events: Vec<Event<OwnedFd>>,
+pub struct Pump(switchboard_os::test_util::Pump);
+
+impl Deref for Pump {
+    type Target = switchboard_os::test_util::Pump;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Pump {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Pump {
@@ -88,87 +72,13 @@ impl Pump {
     }
 
     pub fn new(config: Config, handlers: &[&str]) -> Self {
-        let mut engine = Engine::new(config).unwrap();
-        let now = engine.now();
-        let namespace = engine.node().open(now, "_").unwrap();
-        assert_eq!(namespace, MAIN);
-        let names = Names {
-            handlers: handlers.iter().map(|&name| name.into()).collect(),
-            listeners: BTreeSet::new(),
-            all_events: true,
-        };
-        engine.node().declare(now, namespace, names).unwrap();
-        engine.node().ready_all(now);
-        engine.flush();
-        Self {
-            engine,
-            sources: BTreeMap::new(),
-            events: Vec::new(),
-        }
-    }
-
-    fn register(&mut self) {
-        for change in self.engine.sources() {
-            match change {
-                SourceChange::Added {
-                    source, interest, ..
-                } => {
-                    assert!(self.sources.insert(source, interest).is_none());
-                }
-                SourceChange::Changed {
-                    source, interest, ..
-                } => {
-                    assert!(self.sources.insert(source, interest).is_some());
-                }
-                SourceChange::Removed { source, .. } => {
-                    assert!(self.sources.remove(&source).is_some());
-                }
-            }
-        }
+        Self(switchboard_os::test_util::Pump::new(config, handlers))
     }
 
     /// How many descriptors it waits for.
     pub fn source_count(&mut self) -> usize {
         self.register();
         self.sources.len()
-    }
-
-    /// Waits, at most so long, and does what is to be done.
-    pub fn round(&mut self, within: Duration) {
-        self.register();
-        let wait = self.engine.timeout().map_or(within, |t| t.min(within));
-        let sources: Vec<_> = self.sources.iter().map(|(id, want)| (*id, *want)).collect();
-        let ready = {
-            let mut fds: Vec<PollFd<'_>> = sources
-                .iter()
-                .map(|(id, want)| {
-                    let fd = self.engine.descriptor(*id).expect("a told source lives");
-                    let mut flags = PollFlags::empty();
-                    flags.set(PollFlags::IN, want.readable);
-                    flags.set(PollFlags::OUT, want.writable);
-                    PollFd::from_borrowed_fd(fd, flags)
-                })
-                .collect();
-            // Rounded up, so that a deadline is not polled for in a loop.
-            let wait = Timespec::try_from(wait + Duration::from_nanos(1)).unwrap();
-            match poll(&mut fds, Some(&wait)) {
-                Ok(_) => fds.iter().map(PollFd::revents).collect(),
-                Err(rustix::io::Errno::INTR) => Vec::new(),
-                Err(error) => panic!("{error}"),
-            }
-        };
-        for ((id, _), flags) in sources.iter().zip(ready) {
-            if !flags.is_empty() {
-                let end = PollFlags::HUP | PollFlags::ERR;
-                let readable = flags.intersects(PollFlags::IN | end);
-                let writable = flags.intersects(PollFlags::OUT | end);
-                self.engine.ready(*id, readable, writable);
-            }
-        }
-        let _ = self.engine.turn();
-        while let Some(event) = self.engine.next_event() {
-            self.events.push(event);
-        }
     }
 
     /// Goes on until there is what is asked for.
@@ -193,14 +103,6 @@ impl Pump {
         });
         let first: Vec<String> = events.by_ref().take(20).collect();
         format!("{first:#?} and {} more", events.count())
-    }
-
-    pub fn recv(&mut self) -> Option<Delivery<OwnedFd>> {
-        let now = self.engine.now();
-        let delivery = self.engine.node().recv(now, MAIN);
-        // Credit for what was taken.
-        self.engine.flush();
-        delivery
     }
 
     pub fn request(&mut self, to: &Child, event: &'static str, payload: &[u8]) -> RequestId {
@@ -352,12 +254,6 @@ pub fn echo() {
     pump.serve(|pump, delivery| pump.answer(&delivery, &delivery.payload.to_bytes()));
 }
 
-pub fn sleep_forever() -> ! {
-    loop {
-        std::thread::park();
-    }
-}
-
 /// The children of this process, by pid and state, as the kernel lists them.
 pub fn children() -> Vec<String> {
     let own = std::process::id();
@@ -373,16 +269,6 @@ pub fn children() -> Vec<String> {
                 .collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// Waits until something is true that announces itself by no descriptor.
-#[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Whether a process with this id exists, be it a zombie.
