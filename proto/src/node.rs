@@ -7,6 +7,7 @@ mod credit;
 mod death;
 mod dial;
 mod encode;
+mod expiry;
 mod fan_out;
 mod hub_side;
 mod links;
@@ -32,9 +33,7 @@ pub use links::{Hangup, LinkConfig, LinkOrigin, Read, UnknownLink, WriteError};
 
 use crate::config::{Config, ConfigError, Role};
 use crate::group::Roster;
-use crate::id::{
-    Generation, InstanceId, LinkId, MessageId, NamespaceId, PeerId, PeerName, RequestId,
-};
+use crate::id::{Generation, InstanceId, LinkId, NamespaceId, PeerId, PeerName, RequestId};
 use crate::inbox::{DeclareError, Inbox, NameError, Names};
 use crate::link::WriteBatch;
 use crate::output::{Event, Output, Wake};
@@ -88,7 +87,12 @@ enum Timer {
     Mark(InstanceId),
     Dial,
     Identity,
-    Message(MessageId),
+    /// Of a request.
+    Request(RequestId),
+    /// Of the events that wait in a conversation.
+    Expiry(InstanceId),
+    /// Of the events that wait for their target.
+    Parked,
     Ready,
     Drain,
 }
@@ -101,7 +105,8 @@ impl Timer {
             Self::Mark(_) => "a mark that waits for more to cover",
             Self::Dial => "the next attempt to reach the hub",
             Self::Identity => "a grace of the hub",
-            Self::Message(_) => "a deadline",
+            Self::Request(_) => "the deadline of a request",
+            Self::Expiry(_) | Self::Parked => "the end of an event's time",
             Self::Ready => "the end of the pending time",
             Self::Drain => "the end of a drain",
         }
@@ -229,7 +234,9 @@ impl<F> Node<F> {
                 Timer::Mark(instance) => self.mark_due(instance),
                 Timer::Dial => self.dial_due(),
                 Timer::Identity => left -= self.identity_due(left),
-                Timer::Message(id) => self.message_due(id),
+                Timer::Request(id) => self.request_due(id),
+                Timer::Expiry(instance) => self.expiry_due(instance),
+                Timer::Parked => self.parked_due(),
                 Timer::Ready => self.all_ready_due(),
                 Timer::Drain => self.drain_due(),
             }

@@ -1,7 +1,7 @@
 //! A remote instance that breaks the rules of its conversation with this node.
 
+use super::Node;
 use super::hub_side::Parting;
-use super::{Node, Timer};
 use crate::id::InstanceId;
 use crate::message::UnknownCause;
 use crate::output::Event;
@@ -17,7 +17,7 @@ impl<F> Node<F> {
         }
         self.emit(Event::PeerFault { instance, rule });
         self.requester_gone(instance);
-        self.timers.set(Timer::Mark(instance), None);
+        self.forget_timers(instance);
         if let Some(talk) = self.talks.remove(instance) {
             self.end_talk(instance, talk, UnknownCause::PeerFault);
         }

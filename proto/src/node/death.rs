@@ -17,7 +17,7 @@ impl<F> Node<F> {
     /// A remote instance has ended: everything with it ends at once, with the cause.
     pub(super) fn instance_gone(&mut self, instance: InstanceId) {
         self.requester_gone(instance);
-        self.timers.set(Timer::Mark(instance), None);
+        self.forget_timers(instance);
         let Some(talk) = self.talks.remove(instance) else {
             return;
         };
@@ -63,7 +63,7 @@ impl<F> Node<F> {
             self.requests.unbind(id);
             match message.target {
                 Target::Named(_) | Target::Any | Target::Hub => {
-                    self.outbox.park_first(Parked { id, message, how });
+                    self.park(Parked { id, message, how }, true);
                 }
                 _ => self.end_uncommitted(id, message, how, reason),
             }
@@ -79,8 +79,12 @@ impl<F> Node<F> {
         }
     }
 
+    pub(super) fn forget_timers(&mut self, instance: InstanceId) {
+        self.timers.set(Timer::Mark(instance), None);
+        self.timers.set(Timer::Expiry(instance), None);
+    }
+
     fn unconfirmed(&mut self, message: MessageId) {
-        self.timers.set(Timer::Message(message), None);
         self.emit(Event::Fate {
             message,
             fate: Fate::Unconfirmed,
@@ -100,7 +104,7 @@ impl<F> Node<F> {
         self.emit(Event::Fenced);
         for instance in self.talks.keys().collect::<Vec<_>>() {
             self.requester_gone(instance);
-            self.timers.set(Timer::Mark(instance), None);
+            self.forget_timers(instance);
             if let Some(talk) = self.talks.remove(instance) {
                 self.end_talk(instance, talk, UnknownCause::Closed);
             }

@@ -27,20 +27,19 @@ impl<F> Node<F> {
         if !message.attachments.is_empty() {
             return self.refuse(SendRefusal::AttachmentsToMany, message);
         }
-        if !self.knows_peers() {
-            if let Err(reason) = self.check_parking(&message) {
-                return self.refuse(reason, message);
-            }
-            let id = self.requests.next_id();
-            self.stats.accepted += 1;
-            self.set_deadline(id, how.deadline);
-            self.outbox.park(Parked { id, message, how });
-            return Ok(id);
+        if self.outbox.must_retry() {
+            self.retry_parked();
         }
-        self.stats.accepted += 1;
-        let id = self.requests.next_id();
-        self.set_deadline(id, how.deadline);
-        self.fan_out(id, &message, how);
+        let waits = !self.knows_peers();
+        if waits && let Err(reason) = self.check_parking(&message) {
+            self.refused_for_now(None, &message, &reason);
+            return self.refuse(reason, message);
+        }
+        let id = self.admit(how);
+        match waits {
+            true => self.park(Parked { id, message, how }, false),
+            false => self.fan_out(id, &message, how),
+        }
         Ok(id)
     }
 
@@ -104,13 +103,16 @@ impl<F> Node<F> {
     /// The copy for a peer of an audience that is not there now: it waits, or it is refused.
     pub(super) fn fan_out_absent(&mut self, id: MessageId, copy: Message<F>, how: How) {
         match self.resolve(&copy, how) {
-            Way::To(_) => {}
+            Way::To(_) | Way::Later(_) => {}
             Way::Wait => match self.check_parking(&copy) {
-                Ok(()) => self.outbox.park(Parked {
-                    id,
-                    message: copy,
-                    how,
-                }),
+                Ok(()) => {
+                    let parked = Parked {
+                        id,
+                        message: copy,
+                        how,
+                    };
+                    self.park(parked, false);
+                }
                 Err(_) => self.stats.fanout_refused += 1,
             },
             Way::Refuse(reason) => {

@@ -3,8 +3,9 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use crate::id::MessageId;
+use crate::id::{InstanceId, MessageId};
 use crate::message::{Message, Target};
+use crate::time::Instant;
 
 /// Messages without a receiver so far, by target, in the order of their acceptance.
 #[derive(Debug)]
@@ -17,6 +18,13 @@ pub(super) struct Outbox<F> {
     /// Targets that were refused for the sake of all buffers together: no relief of their own would
     /// be told to them.
     short: BTreeSet<Target>,
+    /// Whether a parked message waits for room in all buffers together.
+    short_parked: bool,
+    /// Instances for which a parked message waits for room: what is accepted for them later, by
+    /// whatever target, waits behind it.
+    held_back: BTreeSet<InstanceId>,
+    /// When parked events are over. Copies of one event count apart.
+    expiries: BTreeMap<(Instant, MessageId), usize>,
 }
 
 #[derive(Debug)]
@@ -35,13 +43,21 @@ pub(super) struct Parked<F> {
     pub(super) how: How,
 }
 
+impl<F> Parked<F> {
+    /// When it is over, of an event that has a time of its own.
+    pub(super) fn expiry(&self) -> Option<(Instant, MessageId)> {
+        let at = self.how.deadline.filter(|_| !self.how.request)?;
+        Some((at, self.id))
+    }
+}
+
 /// What a message is, for the frame that will carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct How {
     pub(super) request: bool,
     /// Flag bits of its frame: which receipt is wanted.
     pub(super) bits: u8,
-    pub(super) deadline: Option<crate::time::Instant>,
+    pub(super) deadline: Option<Instant>,
     pub(super) queue_attachments: bool,
 }
 
@@ -52,6 +68,9 @@ impl<F> Outbox<F> {
             total: 0,
             retry: false,
             short: BTreeSet::new(),
+            short_parked: false,
+            held_back: BTreeSet::new(),
+            expiries: BTreeMap::new(),
         }
     }
 
@@ -76,16 +95,11 @@ impl<F> Outbox<F> {
         self.parked.is_empty()
     }
 
-    pub(super) fn park(&mut self, parked: Parked<F>) {
-        self.insert(parked, false);
-    }
-
-    /// Puts a message back before those that were accepted later.
-    pub(super) fn park_first(&mut self, parked: Parked<F>) {
-        self.insert(parked, true);
-    }
-
-    fn insert(&mut self, parked: Parked<F>, first: bool) {
+    /// Takes a message; `first` before those that were accepted later.
+    pub(super) fn park(&mut self, parked: Parked<F>, first: bool) {
+        if let Some(expiry) = parked.expiry() {
+            *self.expiries.entry(expiry).or_insert(0) += 1;
+        }
         let size = size_of(&parked.message);
         self.total += size;
         let target = parked.message.target.clone();
@@ -99,7 +113,7 @@ impl<F> Outbox<F> {
             true => parking.queue.push_front(parked),
             false => parking.queue.push_back(parked),
         }
-        self.retry = true;
+        self.retry |= first;
     }
 
     /// Remembers a target that was refused because all buffers together are full.
@@ -109,12 +123,24 @@ impl<F> Outbox<F> {
         }
     }
 
+    /// A parked message waits for room: what is accepted later for the same instance does too.
+    pub(super) fn hold_back(&mut self, instance: InstanceId, in_total: bool) {
+        self.held_back.insert(instance);
+        self.short_parked |= in_total;
+    }
+
+    /// Whether what is for this instance has to wait behind a parked message.
+    pub(super) fn holds_back(&self, instance: InstanceId) -> bool {
+        self.held_back.contains(&instance)
+    }
+
     /// The targets that [`Outbox::refuse_total`] remembers, once no more than `half` is buffered.
     pub(super) fn relieved(&mut self, half: u64) -> BTreeSet<Target> {
-        match self.short.is_empty() || self.total > half {
-            true => BTreeSet::new(),
-            false => core::mem::take(&mut self.short),
+        if self.total > half || self.short.is_empty() && !self.short_parked {
+            return BTreeSet::new();
         }
+        self.retry |= core::mem::take(&mut self.short_parked);
+        core::mem::take(&mut self.short)
     }
 
     pub(super) fn refuse_full(&mut self, target: &Target) {
@@ -134,10 +160,35 @@ impl<F> Outbox<F> {
         let size = size_of(&parked.message);
         parking.bytes -= size;
         self.total -= size;
+        self.retry = true;
         if parking.queue.is_empty() && !parking.refused {
             self.parked.remove(&target);
         }
+        self.does_not_expire(&parked);
         Some(parked)
+    }
+
+    fn does_not_expire(&mut self, parked: &Parked<F>) {
+        let Some(expiry) = parked.expiry() else {
+            return;
+        };
+        if let Some(copies) = self.expiries.get_mut(&expiry) {
+            *copies -= 1;
+            if *copies == 0 {
+                self.expiries.remove(&expiry);
+            }
+        }
+    }
+
+    /// When the first parked event is over.
+    pub(super) fn first_expiry(&self) -> Option<Instant> {
+        self.expiries.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The next event that is over by now.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<Parked<F>> {
+        let (at, id) = *self.expiries.keys().next()?;
+        (at <= now).then(|| self.remove(id)).flatten()
     }
 
     /// The next message for a target.
@@ -147,6 +198,7 @@ impl<F> Outbox<F> {
         let size = size_of(&parked.message);
         parking.bytes -= size;
         self.total -= size;
+        self.does_not_expire(&parked);
         Some(parked)
     }
 
@@ -165,16 +217,29 @@ impl<F> Outbox<F> {
     }
 
     pub(super) fn pop_any(&mut self) -> Option<Parked<F>> {
-        let target = self.parked.keys().next()?.clone();
-        let parked = self.pop(&target);
-        if self.waiting(&target).1 == 0 {
-            self.parked.remove(&target);
+        loop {
+            let target = self.parked.keys().next()?.clone();
+            let parked = self.pop(&target);
+            if self.waiting(&target).1 == 0 {
+                self.parked.remove(&target);
+            }
+            if parked.is_some() {
+                return parked;
+            }
         }
-        parked.or_else(|| self.pop_any())
     }
 
-    pub(super) fn targets(&self) -> Vec<Target> {
-        self.parked.keys().cloned().collect()
+    /// The message that waits longest for this target.
+    pub(super) fn front(&self, target: &Target) -> Option<MessageId> {
+        Some(self.parked.get(target)?.queue.front()?.id)
+    }
+
+    /// The targets for which something waits, by the message that waits longest.
+    pub(super) fn fronts(&self) -> BTreeSet<(MessageId, Target)> {
+        let targets = self.parked.keys();
+        targets
+            .filter_map(|target| Some((self.front(target)?, target.clone())))
+            .collect()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
@@ -184,6 +249,12 @@ impl<F> Outbox<F> {
 
     pub(super) fn must_retry(&self) -> bool {
         self.retry && !self.parked.is_empty()
+    }
+
+    /// Everything is tried anew: who still has to wait will say so again.
+    pub(super) fn retrying(&mut self) {
+        self.held_back.clear();
+        self.short_parked = false;
     }
 
     pub(super) fn retried(&mut self) {

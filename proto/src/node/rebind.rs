@@ -49,7 +49,7 @@ impl<F> Node<F> {
             }
         }
         if let Some((id, message, how)) = self.decode(draft) {
-            self.outbox.park_first(Parked { id, message, how });
+            self.park(Parked { id, message, how }, true);
         }
         self.tell_sendable(holder);
         self.touch(holder);

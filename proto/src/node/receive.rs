@@ -14,7 +14,7 @@ use crate::output::Event;
 use crate::talk::inbound::Assembled;
 use crate::talk::outbound::MarkOfUnsent;
 use crate::talk::{Breach, Order, Place};
-use crate::wire::flow::MAX_FLOW;
+use crate::wire::flow::{MAX_FLOW, reply_flow};
 use crate::wire::{
     AskBody, BlockedBody, CancelBody, CloseCode, FailedBody, Frame, Header, Kind, MarkBody,
     RawEvent, RawRequest, ReceiptBody, ReclaimBody, Refusal, RefusedBody, ReplyBody, SliceBody,
@@ -360,7 +360,7 @@ impl<F> Node<F> {
         let Ok((to, name)) = self.inbox.find(request.names, true) else {
             return self.spoil(content);
         };
-        let flow = crate::wire::flow::reply_flow(request.request);
+        let flow = reply_flow(request.request);
         let credit = u64::from(request.reply_credit);
         self.talk(content.from);
         self.with_out(content.from, |out, _| out.open_reply_flow(flow, credit));
@@ -396,10 +396,6 @@ impl<F> Node<F> {
         content: Content<F>,
         body: bytes::Bytes,
     ) -> Result<(), Fault> {
-        if flow <= MAX_FLOW {
-            self.stats.attachments_dropped += content.attachments.len() as u64;
-            return Err(Fault::new("an answer must use the flow of its request"));
-        }
         let (request, outcome) = match kind {
             Kind::REPLY => {
                 let Ok(reply) = ReplyBody::decode(&body) else {
@@ -428,6 +424,10 @@ impl<F> Node<F> {
             }
         };
         self.taken(content.from, content.place);
+        if flow != reply_flow(request) {
+            self.drop_outcome(outcome);
+            return Err(Fault::new("an answer must use the flow of its request"));
+        }
         self.close_reply(content.from, flow);
         self.finish_reply(content.from, RequestId(request), outcome);
         Ok(())
@@ -441,6 +441,9 @@ impl<F> Node<F> {
                 let refused = RefusedBody::decode(body)?;
                 let reason = Refusal::from_u8(refused.reason).unwrap_or(Refusal::Closed);
                 if header.flow > MAX_FLOW {
+                    if header.flow != reply_flow(refused.of) {
+                        return Err(Fault::new("an answer must use the flow of its request"));
+                    }
                     self.close_reply(from, header.flow);
                     let outcome = Outcome::NotRun {
                         reason,

@@ -74,7 +74,6 @@ impl<F> Node<F> {
         how: How,
         reason: Refusal,
     ) {
-        self.timers.set(Timer::Message(id), None);
         let message = Some(message);
         if how.request {
             self.finish(RequestId(id.0), Outcome::NotRun { reason, message });
@@ -88,17 +87,24 @@ impl<F> Node<F> {
     pub(super) fn finish(&mut self, request: RequestId, outcome: Outcome<F>) {
         let Some(pending) = self.requests.pending.remove(&request.0) else {
             self.stats.late_replies += 1;
-            if let Outcome::Reply { attachments, .. } = outcome {
-                self.stats.attachments_dropped += attachments.len() as u64;
-            }
-            return;
+            return self.drop_outcome(outcome);
         };
-        self.timers.set(Timer::Message(MessageId(request.0)), None);
+        self.timers.set(Timer::Request(request), None);
         if let Some(talk) = pending.to.and_then(|to| self.talks.get_mut(to)) {
             talk.pending -= 1;
         }
         self.stats.outcomes += 1;
         self.emit(Event::Outcome { request, outcome });
+        if let Some(to) = pending.to {
+            self.tell_sendable(to);
+        }
+    }
+
+    /// Nobody waits for this, or nobody may believe it.
+    pub(super) fn drop_outcome(&mut self, outcome: Outcome<F>) {
+        if let Outcome::Reply { attachments, .. } = outcome {
+            self.stats.attachments_dropped += attachments.len() as u64;
+        }
     }
 
     /// As [`Node::finish`], of an answer: it counts only from the instance that was asked.
@@ -112,9 +118,7 @@ impl<F> Node<F> {
         match asked.is_none_or(|pending| pending.to == Some(from)) {
             true => self.finish(request, outcome),
             false => {
-                if let Outcome::Reply { attachments, .. } = outcome {
-                    self.stats.attachments_dropped += attachments.len() as u64;
-                }
+                self.drop_outcome(outcome);
                 let rule = "it answered a request that was made of another";
                 self.breach(from, CloseCode::ProtocolViolation, rule);
             }
@@ -141,20 +145,25 @@ impl<F> Node<F> {
     /// `false` if there is none: a link has it, or it was never accepted.
     pub fn recall(&mut self, now: Instant, message: MessageId) -> bool {
         self.advance(now);
-        self.withdraw_event(message, Refusal::Cancelled)
+        let mut any = false;
+        while let Some(Parked { id, message, how }) = self.outbox.remove(message) {
+            self.end_uncommitted(id, message, how, Refusal::Cancelled);
+            any = true;
+        }
+        let talks = self.talks.iter();
+        let holders = talks.filter(|(_, talk)| talk.out.holds(message));
+        let holders: Vec<InstanceId> = holders.map(|(instance, _)| instance).collect();
+        for instance in holders {
+            any |= self.withdraw_from(instance, message, Refusal::Cancelled);
+            self.tell_sendable(instance);
+            self.touch(instance);
+        }
+        any
     }
 
-    /// The time of a message is over.
-    pub(super) fn message_due(&mut self, id: MessageId) {
-        match self.requests.pending.contains_key(&id.0) {
-            true => {
-                self.end_request(RequestId(id.0), Refusal::Expired, UnknownCause::Deadline);
-            }
-            // One that was committed is on its way, or was taken: that is not for its time to say.
-            false => {
-                self.withdraw_event(id, Refusal::Expired);
-            }
-        }
+    /// The time of a request is over.
+    pub(super) fn request_due(&mut self, request: RequestId) {
+        self.end_request(request, Refusal::Expired, UnknownCause::Deadline);
     }
 
     pub(super) fn end_request(&mut self, request: RequestId, reason: Refusal, cause: UnknownCause) {
@@ -187,27 +196,18 @@ impl<F> Node<F> {
         self.touch(instance);
     }
 
-    pub(super) fn withdraw_event(&mut self, id: MessageId, reason: Refusal) -> bool {
-        if let Some(Parked { message, how, .. }) = self.outbox.remove(id) {
-            self.end_uncommitted(id, message, how, reason);
-            return true;
-        }
-        let holders: Vec<InstanceId> = self
-            .talks
-            .iter()
-            .filter(|(_, talk)| talk.out.holds(id))
-            .map(|(instance, _)| instance)
-            .collect();
-        let mut any = false;
-        for instance in holders {
-            let draft = self.with_out(instance, |out, pool| out.withdraw(id, pool));
-            if let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(draft)) {
-                self.end_uncommitted(id, message, how, reason);
-                any = true;
-            }
-            self.tell_sendable(instance);
-            self.touch(instance);
-        }
-        any
+    /// Takes an event out of a conversation if no byte of it has left.
+    pub(super) fn withdraw_from(
+        &mut self,
+        instance: InstanceId,
+        id: MessageId,
+        reason: Refusal,
+    ) -> bool {
+        let draft = self.with_out(instance, |out, pool| out.withdraw(id, pool));
+        let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(draft)) else {
+            return false;
+        };
+        self.end_uncommitted(id, message, how, reason);
+        true
     }
 }

@@ -8,6 +8,8 @@ use crate::message::{Message, SendRefusal, Target};
 /// Where a message can go now.
 pub(super) enum Way {
     To(InstanceId),
+    /// It is for this one, and has to wait for earlier outcomes or behind earlier messages.
+    Later(InstanceId),
     Wait,
     Refuse(SendRefusal),
 }
@@ -31,7 +33,7 @@ impl<F> Node<F> {
         let known = match &message.target {
             Target::Any => return self.resolve_any(message, how),
             Target::Hub | Target::Parent => match self.hub_instance() {
-                Some(hub) => return Way::To(hub),
+                Some(hub) => return self.reserve_way(hub, how),
                 None => return Way::Wait,
             },
             Target::Peer(id) => self.roster.by_id(*id),
@@ -81,7 +83,7 @@ impl<F> Node<F> {
         let credit = u64::from(self.config.reply_credit);
         let full = self.requests.reserved + credit > self.config.reply_reserve;
         match how.request && full {
-            true => Way::Wait,
+            true => Way::Later(instance),
             false => Way::To(instance),
         }
     }

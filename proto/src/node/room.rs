@@ -14,7 +14,7 @@ const TOTAL: &str = "send_buffer_total";
 impl<F> Node<F> {
     /// Whether the receiver's buffer and limits have room for the message.
     pub(super) fn check_room(
-        &mut self,
+        &self,
         instance: InstanceId,
         message: &Message<F>,
         how: How,
@@ -44,20 +44,29 @@ impl<F> Node<F> {
                 value: most as u64,
             })
         });
-        match full {
-            None => Ok(()),
-            Some(full) if is_total(&full) => {
-                self.outbox.refuse_total(&message.target);
-                Err(full)
-            }
-            Some(full) => {
-                let target = message.target.clone();
-                let talk = self.talk(instance);
-                if !talk.refused.contains(&target) {
-                    talk.refused.push(target);
-                }
-                Err(full)
-            }
+        full.map_or(Ok(()), Err)
+    }
+
+    /// Remembers that a message was refused for want of room that will come, so that its sender is
+    /// told when it has: room in the conversation with an instance, or among what waits for the
+    /// target.
+    pub(super) fn refused_for_now(
+        &mut self,
+        instance: Option<InstanceId>,
+        message: &Message<F>,
+        reason: &SendRefusal,
+    ) {
+        let target = &message.target;
+        if !is_passing(reason, message.attachments.len()) {
+            return;
+        }
+        if is_total(reason) {
+            return self.outbox.refuse_total(target);
+        }
+        match instance.map(|instance| self.talk(instance)) {
+            None => self.outbox.refuse_full(target),
+            Some(talk) if talk.refused.contains(target) => {}
+            Some(talk) => talk.refused.push(target.clone()),
         }
     }
 
@@ -67,19 +76,11 @@ impl<F> Node<F> {
         size_of(message) + namespace.len() as u64
     }
 
-    pub(super) fn check_parking(&mut self, message: &Message<F>) -> Result<(), SendRefusal> {
+    /// Whether the message may wait for its target.
+    pub(super) fn check_parking(&self, message: &Message<F>) -> Result<(), SendRefusal> {
         let (bytes, messages) = self.outbox.waiting(&message.target);
-        match self.fullness(bytes, messages, self.charge_of(message)) {
-            None => Ok(()),
-            Some(full) if is_total(&full) => {
-                self.outbox.refuse_total(&message.target);
-                Err(full)
-            }
-            Some(full) => {
-                self.outbox.refuse_full(&message.target);
-                Err(full)
-            }
-        }
+        let full = self.fullness(bytes, messages, self.charge_of(message));
+        full.map_or(Ok(()), Err)
     }
 
     pub(super) fn fullness(&self, bytes: u64, messages: u64, size: u64) -> Option<SendRefusal> {
@@ -189,14 +190,18 @@ impl<F> Node<F> {
     pub(super) fn tell_sendable(&mut self, instance: InstanceId) {
         let half = (self.config.send_buffer / 2, self.config.send_messages / 2);
         let requests = self.config.pending_requests / 2;
+        let handles = self.config.attachments_pair / 2;
         let Some(talk) = self.talks.get_mut(instance) else {
             return;
         };
-        if talk.refused.is_empty() {
+        if talk.refused.is_empty() && !self.outbox.holds_back(instance) {
             return;
         }
         let (bytes, messages) = talk.out.buffered();
         if bytes > half.0 || messages > half.1 || talk.pending > requests {
+            return;
+        }
+        if talk.out.attachments() > handles {
             return;
         }
         for target in core::mem::take(&mut talk.refused) {
@@ -206,7 +211,18 @@ impl<F> Node<F> {
     }
 }
 
+/// Whether a message with so many attachments was refused for something that will pass.
+pub(super) fn is_passing(reason: &SendRefusal, attachments: usize) -> bool {
+    match reason {
+        SendRefusal::Full { .. } => true,
+        SendRefusal::TooManyAttachments { limit, value, .. } => {
+            *limit == "attachments_pair" && attachments <= *value
+        }
+        _ => false,
+    }
+}
+
 /// Whether it was refused for the sake of all receivers together.
-fn is_total(full: &SendRefusal) -> bool {
+pub(super) fn is_total(full: &SendRefusal) -> bool {
     matches!(full, SendRefusal::Full { limit, .. } if *limit == TOTAL)
 }

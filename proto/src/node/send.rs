@@ -113,34 +113,44 @@ impl<F> Node<F> {
             return self.refuse(reason, message);
         }
         let way = self.way(&message, how);
-        let room = match &way {
-            Way::To(instance) => self.check_room(*instance, &message, how),
-            Way::Wait if !message.attachments.is_empty() && !how.queue_attachments => {
-                Err(SendRefusal::AttachmentsNotReady)
+        let (instance, room) = match &way {
+            Way::To(instance) => (Some(*instance), self.check_room(*instance, &message, how)),
+            Way::Later(_) | Way::Wait
+                if !message.attachments.is_empty() && !how.queue_attachments =>
+            {
+                (None, Err(SendRefusal::AttachmentsNotReady))
             }
-            Way::Wait => self.check_parking(&message),
-            Way::Refuse(reason) => Err(reason.clone()),
+            Way::Later(_) | Way::Wait => (None, self.check_parking(&message)),
+            Way::Refuse(reason) => (None, Err(reason.clone())),
         };
         if let Err(reason) = room {
+            self.refused_for_now(instance, &message, &reason);
             return self.refuse(reason, message);
         }
-        let id = self.requests.next_id();
-        self.stats.accepted += 1;
-        if how.request {
-            self.requests.pending.insert(id.0, Pending { to: None });
-        }
-        self.set_deadline(id, how.deadline);
+        let id = self.admit(how);
         match way {
             Way::To(instance) => self.bind(instance, id, message, how),
-            _ => self.outbox.park(Parked { id, message, how }),
+            Way::Later(instance) => {
+                self.outbox.hold_back(instance, false);
+                self.park(Parked { id, message, how }, false);
+            }
+            _ => self.park(Parked { id, message, how }, false),
         }
         Ok(id)
     }
 
-    pub(super) fn set_deadline(&mut self, id: MessageId, deadline: Option<Instant>) {
-        if deadline.is_some() {
-            self.timers.set(Timer::Message(id), deadline);
+    /// Gives an accepted message its number. From here on it has a fate.
+    pub(super) fn admit(&mut self, how: How) -> MessageId {
+        self.stats.accepted += 1;
+        let id = self.requests.next_id();
+        if how.request {
+            self.requests.pending.insert(id.0, Pending { to: None });
+            if how.deadline.is_some() {
+                self.timers
+                    .set(Timer::Request(RequestId(id.0)), how.deadline);
+            }
         }
+        id
     }
 
     /// What can be judged of the message alone.
@@ -168,12 +178,18 @@ impl<F> Node<F> {
     }
 
     /// Which instance the message is for, as far as this node can know.
-    pub(super) fn way(&self, message: &Message<F>, how: How) -> Way {
+    pub(super) fn way(&mut self, message: &Message<F>, how: How) -> Way {
+        // What was accepted before goes first, also where it was for the same peer by another name.
+        if self.outbox.must_retry() {
+            self.retry_parked();
+        }
         if self.outbox.waiting(&message.target).1 > 0 {
-            // What was accepted before goes first.
             return Way::Wait;
         }
-        self.resolve(message, how)
+        match self.resolve(message, how) {
+            Way::To(instance) if self.outbox.holds_back(instance) => Way::Later(instance),
+            way => way,
+        }
     }
 
     /// Puts the message into the conversation with an instance. It is committed when a link takes
@@ -197,7 +213,11 @@ impl<F> Node<F> {
                 .open_reply_flow(flow::reply_flow(id.0), u64::from(credit));
         }
         let draft = self.encode(instance, id, message, how);
+        let expires = draft.expiry().is_some();
         self.enqueue(instance, draft);
+        if expires {
+            self.arm_expiry(instance);
+        }
         self.touch(instance);
     }
 
@@ -205,6 +225,7 @@ impl<F> Node<F> {
     pub(super) fn enqueue(&mut self, instance: InstanceId, draft: Draft<F>) {
         if self.talk(instance).broken {
             self.stats.broken_dropped += 1;
+            self.stats.attachments_dropped += draft.attachment_count() as u64;
             return;
         }
         self.with_out(instance, |out, _| out.enqueue(draft));

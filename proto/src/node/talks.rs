@@ -119,6 +119,11 @@ impl<F> Node<F> {
         let Some(talk) = self.talks.get_mut(instance) else {
             return;
         };
+        let (bytes, frames) = talk.out.own_frames();
+        let owed = bytes > self.config.send_buffer || frames > self.config.send_messages;
+        if owed != talk.inb.is_withheld() {
+            talk.inb.withhold(owed, &mut self.books);
+        }
         let wants_write = talk.wants_write();
         if !wants_write
             && !talk.mark_timer

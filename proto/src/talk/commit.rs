@@ -11,7 +11,7 @@ use crate::id::MessageId;
 use crate::link::tx::{COPY_MAX, Transmitter};
 use crate::time::Instant;
 use crate::wire::flow::cost;
-use crate::wire::{self, AskBody, Header, Kind, SliceBody, SliceHead, flags};
+use crate::wire::{self, AskBody, Header, Kind, SliceBody, SliceHead, flags, limits};
 
 /// Where the remaining milliseconds stand in the body of a request.
 const REQUEST_REMAINING_AT: usize = Header::LEN + 8;
@@ -31,7 +31,7 @@ impl<F> Outbound<F> {
             return;
         }
         self.say_blocked(tx, pool);
-        while tx.room() > 0 {
+        while tx.room() > 0 && self.uncredited < limits::UNCREDITED {
             let Some(draft) = self.urgent.pop_front() else {
                 break;
             };
@@ -186,8 +186,12 @@ impl<F> Outbound<F> {
         if draft.kind() == Kind::EVENT {
             flow.await_taken(draft.id);
         }
+        let expiry = draft.expiry();
         let ends_flow = flow.is_reply() && draft.flags() & flags::LAST != 0;
         self.want_receipt(draft.kind(), draft.flags(), draft.id);
+        if let Some(expiry) = expiry {
+            self.does_not_expire(expiry, draft.id);
+        }
         self.commit(now, draft, tx);
         if ends_flow {
             self.flows.remove(id);
@@ -227,6 +231,7 @@ impl<F> Outbound<F> {
             (slice.charge, slice.counts) = (front.charge, front.counts);
         }
         let (kind, bits, message) = (front.kind(), front.flags(), front.id);
+        let expiry = front.expiry().filter(|_| offset == 0);
         let size = slice.len();
         flow.charge(cost(size), false);
         flow.slicing = Some(Slicing {
@@ -243,6 +248,9 @@ impl<F> Outbound<F> {
             }
             ends_flow = flow.is_reply() && bits & flags::LAST != 0;
             self.want_receipt(kind, bits, message);
+        }
+        if let Some(expiry) = expiry {
+            self.does_not_expire(expiry, message);
         }
         self.commit(now, slice, tx);
         if ends_flow {
@@ -266,7 +274,9 @@ impl<F> Outbound<F> {
             charge: draft.charge,
             counts: draft.counts,
             again: false,
+            uncredited: draft.flow == 0,
         };
+        self.uncredited += u64::from(frame.uncredited);
         lend(&mut frame, self.loopback, tx);
         self.handles_sent(frame.attachment_count());
         self.log.push_back(frame);

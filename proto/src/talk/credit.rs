@@ -108,6 +108,9 @@ impl<F> Inbound<F> {
     }
 
     pub(super) fn renew(&mut self, id: u32, books: &mut Books) {
+        if self.withheld && id <= MAX_FLOW {
+            return;
+        }
         let given = self.is_open.then_some(self.given);
         let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_low()) else {
             return;
@@ -119,6 +122,21 @@ impl<F> Inbound<F> {
         if flow.wish_lapses() {
             books.rooms.withdraw(self.source, id);
         }
+    }
+
+    /// Gives the sender no credit for messages any more, or gives what it has missed: whoever
+    /// sends and acknowledges nothing of what it gets back would fill this node's memory with that.
+    pub(crate) fn withhold(&mut self, withheld: bool, books: &mut Books) {
+        if core::mem::replace(&mut self.withheld, withheld) && !withheld {
+            let ids: Vec<u32> = self.flows.keys().collect();
+            for id in ids {
+                self.renew(id, books);
+            }
+        }
+    }
+
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.withheld
     }
 
     /// Asks for credit back that its sender does not use, because somebody else runs short.

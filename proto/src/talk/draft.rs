@@ -49,6 +49,11 @@ impl<F> Draft<F> {
         self.attachments.as_ref().map_or(0, |held| held.len())
     }
 
+    /// When it is over if it is not committed before. A request's time is watched as a whole.
+    pub(crate) fn expiry(&self) -> Option<Instant> {
+        self.deadline.filter(|_| self.kind() == Kind::EVENT)
+    }
+
     /// Bytes of the body, which is what travels in slices.
     pub(crate) fn body_len(&self) -> usize {
         self.len() - Header::LEN
@@ -69,6 +74,8 @@ pub(crate) struct Logged<F> {
     pub(crate) counts: u8,
     /// Whether it was handed to a link more than once.
     pub(crate) again: bool,
+    /// Whether it needed no credit.
+    pub(crate) uncredited: bool,
 }
 
 impl<F> Logged<F> {

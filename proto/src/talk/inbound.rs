@@ -79,6 +79,8 @@ pub(crate) struct Inbound<F> {
     /// one.
     pub(super) given: u64,
     pub(super) is_open: bool,
+    /// Whether the sender gets no credit until it acknowledges what it was sent.
+    pub(super) withheld: bool,
     /// How many of them the sender has opened: all but replies.
     chosen: usize,
     first_contact: FirstContact,
@@ -110,6 +112,7 @@ impl<F> Inbound<F> {
             flows: RunMap::new(),
             given: 0,
             is_open: false,
+            withheld: false,
             chosen: 0,
             first_contact,
             window,

@@ -4,7 +4,7 @@
 //! A number once given is always sent again after a path's end, as a void if its message was given
 //! up meanwhile. What is released is only what the receiver's node has said it holds.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -15,7 +15,8 @@ use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
 use crate::message::Target;
 use crate::run_map::RunMap;
-use crate::wire::{Header, Kind, MarkBody, VoidBody, flags};
+use crate::time::Instant;
+use crate::wire::{Header, Kind, MarkBody, VoidBody, flags, limits};
 
 /// How far a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,34 @@ pub(crate) struct Outbound<F> {
     /// Longer frames travel in slices.
     slice_above: usize,
     pub(super) loopback: bool,
+    /// Messages of the application that wait, and frames of the node's own: replies, receipts,
+    /// refusals, cancels, voids.
+    messages: Amount,
+    own: Amount,
+    /// Frames in the log that needed no credit.
+    pub(super) uncredited: u64,
+    /// When events that are not committed are over.
+    expiries: BTreeSet<(Instant, MessageId)>,
+}
+
+/// Bytes, and how many things they belong to. The parts of a whole that count nothing by themselves
+/// have no bytes here either.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
     bytes: u64,
-    messages: u64,
+    count: u64,
+}
+
+impl Amount {
+    fn add(&mut self, charge: u32) {
+        self.bytes += u64::from(charge);
+        self.count += u64::from(charge > 0);
+    }
+
+    fn sub(&mut self, charge: u32) {
+        self.bytes -= u64::from(charge);
+        self.count -= u64::from(charge > 0);
+    }
 }
 
 /// What ends with the receiver's instance.
@@ -123,14 +150,28 @@ impl<F> Outbound<F> {
             receipts: BTreeMap::new(),
             slice_above,
             loopback,
-            bytes: 0,
-            messages: 0,
+            messages: Amount::default(),
+            own: Amount::default(),
+            uncredited: 0,
+            expiries: BTreeSet::new(),
         }
     }
 
     /// Bytes and messages in the send buffer: accepted, and not yet held by the receiver's node.
     pub(crate) fn buffered(&self) -> (u64, u64) {
-        (self.bytes, self.messages)
+        (self.messages.bytes, self.messages.count)
+    }
+
+    /// Bytes and frames of the node's own that the receiver's node is not known to hold.
+    pub(crate) fn own_frames(&self) -> (u64, u64) {
+        (self.own.bytes, self.own.count)
+    }
+
+    fn amount(&mut self, counts: u8) -> &mut Amount {
+        match counts {
+            0 => &mut self.own,
+            _ => &mut self.messages,
+        }
     }
 
     /// Handles of messages that the receiver's node is not known to hold.
@@ -163,19 +204,22 @@ impl<F> Outbound<F> {
         self.urgent.is_empty() && front.is_some_and(|draft| draft.attachments.is_some())
     }
 
-    /// Whether nothing waits to be sent, held or taken by the other side.
+    /// Whether nothing waits to be sent, held or taken by the other side, and every receipt that
+    /// was asked for has come.
     pub(crate) fn is_settled(&self) -> bool {
         self.log.is_empty()
             && self.urgent.is_empty()
+            && self.receipts.is_empty()
             && self.flows.values().all(SendFlow::is_settled)
     }
 
     /// The messages that are not known to be taken, for what a shutdown did not deliver.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = MessageId> + '_ {
-        self.flows.values().flat_map(|flow| {
+        let flows = self.flows.values().flat_map(|flow| {
             let waiting = flow.queue.iter().map(|draft| draft.id);
             flow.unconfirmed().chain(waiting)
-        })
+        });
+        flows.chain(self.receipts.values().copied())
     }
 
     /// Whether `fill` would put something into a plan.
@@ -185,7 +229,7 @@ impl<F> Outbound<F> {
             Path::Begins => true,
             Path::Ready => {
                 self.next <= self.last()
-                    || !self.urgent.is_empty()
+                    || !self.urgent.is_empty() && self.uncredited < limits::UNCREDITED
                     || !self.turn.is_empty()
                     || !self.blocked.is_empty()
             }
@@ -200,8 +244,10 @@ impl<F> Outbound<F> {
     /// Accepts a frame for its flow, or, with flow 0, one that needs no credit. The caller has
     /// checked the caps.
     pub(crate) fn enqueue(&mut self, draft: Draft<F>) {
-        self.bytes += u64::from(draft.charge);
-        self.messages += u64::from(draft.counts);
+        self.amount(draft.counts).add(draft.charge);
+        if let Some(deadline) = draft.expiry() {
+            self.expiries.insert((deadline, draft.id));
+        }
         let id = draft.flow;
         if id == 0 {
             self.urgent.push_back(draft);
@@ -248,8 +294,7 @@ impl<F> Outbound<F> {
         self.turn.retain(|waiting| *waiting != id);
         let mut dropped = 0;
         for draft in flow.queue {
-            self.bytes -= u64::from(draft.charge);
-            self.messages -= u64::from(draft.counts);
+            self.amount(draft.counts).sub(draft.charge);
             dropped += draft.attachment_count() as u64;
         }
         dropped
@@ -336,6 +381,23 @@ impl<F> Outbound<F> {
         (!frame.again).then_some(frame.id)
     }
 
+    /// An event is committed, or will not be: when it is over is no concern any more.
+    pub(super) fn does_not_expire(&mut self, at: Instant, id: MessageId) {
+        self.expiries.remove(&(at, id));
+    }
+
+    /// When the first event that is not committed is over.
+    pub(crate) fn first_expiry(&self) -> Option<Instant> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// The next event that is over by now.
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<MessageId> {
+        let due = self.first_expiry().is_some_and(|at| at <= now);
+        let (_, id) = due.then(|| self.expiries.pop_first()).flatten()?;
+        Some(id)
+    }
+
     /// Takes back a message of which no byte was handed to a link.
     pub(crate) fn withdraw(&mut self, id: MessageId, pool: &mut BufferPool) -> Option<Draft<F>> {
         let (flow, at) = self.waiting(id)?;
@@ -389,12 +451,14 @@ impl<F> Outbound<F> {
         let Some(draft) = flow.queue.remove(at) else {
             return GivenUp::Unknown;
         };
-        self.bytes -= u64::from(draft.charge);
-        self.messages -= u64::from(draft.counts);
         if begun || asked {
             // The receiver may hold slices or a reservation: this void frees both.
             flow.end_large();
             self.enqueue_void(id, 0, flags::LAST, pool);
+        }
+        self.amount(draft.counts).sub(draft.charge);
+        if let Some(expiry) = draft.expiry() {
+            self.does_not_expire(expiry, draft.id);
         }
         self.consider(id);
         if begun {
@@ -455,8 +519,8 @@ impl<F> Outbound<F> {
                 break;
             };
             self.base += 1;
-            self.bytes -= u64::from(frame.charge);
-            self.messages -= u64::from(frame.counts);
+            self.amount(frame.counts).sub(frame.charge);
+            self.uncredited -= u64::from(frame.uncredited);
             self.attached -= frame.attachment_count();
             pool.give(frame.head);
         }

@@ -14,6 +14,9 @@ pub const ATTACHMENTS: u8 = 16;
 pub const KERNEL_ATTACHMENTS: u8 = 253;
 /// How many attachments of one sender may be on their way to one receiver: a hub holds no more.
 pub const PAIR_ATTACHMENTS: usize = 128;
+/// How many frames that need no credit a conversation may have on their way, without their
+/// receiver's mark: half of what a hub queues of them for one source.
+pub const UNCREDITED: u64 = 32_768;
 /// How many hubs a frame may pass.
 pub const HOPS: u8 = 32;
 /// The longest namespace or event name in bytes.

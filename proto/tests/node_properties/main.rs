@@ -16,3 +16,4 @@ mod queues;
 mod requests;
 mod time;
 mod violations;
+mod waiting;

@@ -129,10 +129,18 @@ impl Raw {
     }
 
     pub fn attach(&self, counter: u64) -> Vec<u8> {
+        self.attach_with(counter, None)
+    }
+
+    pub fn attach_as(&self, counter: u64, name: &str) -> Vec<u8> {
+        self.attach_with(counter, PeerName::new(name))
+    }
+
+    fn attach_with(&self, counter: u64, name: Option<PeerName>) -> Vec<u8> {
         let attach = Attach {
             instance: self.instance,
             counter,
-            name: None,
+            name,
             identity: None,
             handover: false,
             budget: 1 << 20,
