@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use switchboard_mio::{Board, Builder, Config, Incoming};
+use switchboard_mio::{Board, Builder, Config, Incoming, Peer};
 
 /// No test waits longer for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -140,4 +140,21 @@ pub(crate) fn part() -> Option<String> {
 
 pub(crate) fn address_in(folder: &tempfile::TempDir) -> String {
     format!("unix:{}", folder.path().join("hub").display())
+}
+
+/// A hub without a thread that serves.
+pub(crate) fn hub(address: &str) -> Peer {
+    first_hub().listen(address).unwrap().blocking()
+}
+
+/// A member that is not attached yet.
+pub(crate) fn member(name: &str, address: &str) -> Peer {
+    let board = Board::builder().name(name).join(address).unwrap();
+    board.blocking()
+}
+
+/// Says that all is registered, and lets a thread serve.
+pub(crate) fn start(peer: &Peer) {
+    peer.ready();
+    peer.spawn().unwrap();
 }
