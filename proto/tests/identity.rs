@@ -297,6 +297,9 @@ fn a_link_to_the_hub_that_another_replaces_has_ended_for_all_that_waited_on_it()
         )
     });
     assert_eq!(ended.count(), 1, "{:?}", world.events[1]);
+    // It has a hub: nobody gives up, and nobody dials.
+    let wants = |event: &Event<_>| matches!(event, Event::GaveUp | Event::Reconnecting { .. });
+    assert!(!world.events[1].iter().any(wants), "{:?}", world.events[1]);
     assert!(world.nodes[1].is_connected());
     assert_eq!(world.take(0).len(), 1);
     meets(&mut world, 0, 1);

@@ -579,6 +579,15 @@ impl Board {
             Event::GaveUp => Incoming::GaveUp,
             Event::RosterComplete => Incoming::RosterComplete,
             Event::PeerUp { id, generation } => Incoming::PeerUp { id, generation },
+            Event::PeerChanged {
+                id,
+                generation,
+                was,
+            } => Incoming::PeerChanged {
+                id,
+                generation,
+                was,
+            },
             Event::PeerDetached { id, generation } => Incoming::PeerDetached { id, generation },
             Event::PeerGone { id, generation } => Incoming::PeerDown { id, generation },
             Event::Drained { clean } => Incoming::Drained { clean },

@@ -75,6 +75,16 @@ pub enum Incoming {
         /// Its generation.
         generation: Generation,
     },
+    /// A peer goes by another id or generation from now on: what it went by turned out to have been
+    /// another process's under an earlier hub. It is the same process.
+    PeerChanged {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+        /// What it went by until now.
+        was: (PeerId, Generation),
+    },
     /// A peer's link is lost; it may come back.
     PeerDetached {
         /// Its id.

@@ -354,3 +354,26 @@ fn attachments_are_refused_on_streams_that_cannot_carry_them() {
         assert!(matches!(send(stream, b"x", &[]), Write::Wrote(1)));
     }
 }
+
+#[test]
+fn hazard_f11_descriptors_that_nobody_wants_are_refused_where_they_are_sent() {
+    let (mut left, mut right) = pair();
+    match right.refuse_attachments() {
+        Ok(()) => {}
+        // Before Linux 6.16 there is no such switch, and what comes unwanted is closed by its reader.
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::Unsupported),
+    }
+    let refused = send(&mut left, b"unwanted", &[file_with("one")]);
+    let Write::Failed(error) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(matches!(send(&mut left, b"bytes", &[]), Write::Wrote(5)));
+    let (_, bytes, attachments) = read_some(&mut right, 4096);
+    assert_eq!((&bytes[..], attachments.len()), (&b"bytes"[..], 0));
+    // The other direction is as it was.
+    let sent = send(&mut right, b"a file", &[file_with("two")]);
+    assert!(matches!(sent, Write::Wrote(6)), "{sent:?}");
+    let (_, _, attachments) = read_some(&mut left, 4096);
+    assert_eq!(attachments.len(), 1);
+}

@@ -3,6 +3,7 @@
 mod common;
 
 use std::borrow::Cow;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant as Wall};
 
@@ -197,6 +198,34 @@ fn a_port_where_nobody_listens_is_a_fault_and_no_hang() {
         "{fault:?}"
     );
     assert!(member.sources.is_empty(), "{:?}", member.sources);
+}
+
+#[test]
+fn hazard_f11_a_node_without_attachments_has_the_kernel_refuse_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = unix_address(&folder);
+    let mut config = Config::default();
+    config.role = Role::Hub;
+    config.attachments = 0;
+    let mut hub = Pump::new(config, &[]);
+    hub.engine.listen(&address).unwrap();
+    let mut peer = std::os::unix::net::UnixStream::connect(folder.path().join("hub")).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    // Its hello shows that the hub has accepted.
+    until("the hub's hello", &mut [&mut hub], |_| {
+        peer.read(&mut [0]).is_ok_and(|bytes| bytes > 0)
+    });
+    let mut probe = Stream::unix(peer.try_clone().unwrap().into()).unwrap();
+    if probe.refuse_attachments().is_err() {
+        return;
+    }
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let bytes = [std::io::IoSlice::new(b"x")];
+    let written = probe.write(&bytes, &[file.as_fd()]);
+    let switchboard_os::Write::Failed(error) = written else {
+        panic!("{written:?}");
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
 #[test]

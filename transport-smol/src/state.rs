@@ -50,6 +50,16 @@ pub enum State {
     RosterComplete,
     /// A peer is there, and its declarations are in.
     PeerUp(PeerId, Generation),
+    /// A peer goes by another id or generation from now on: what it went by turned out to have been
+    /// another process's under an earlier hub. It is the same process.
+    PeerChanged {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+        /// What it went by until now.
+        was: (PeerId, Generation),
+    },
     /// A peer's link is lost; it may come back.
     PeerDetached(PeerId, Generation),
     /// A peer has ended.
@@ -174,6 +184,15 @@ impl State {
             Event::AttachRefused(reason) => Self::Refused(*reason),
             Event::RosterComplete => Self::RosterComplete,
             Event::PeerUp { id, generation } => Self::PeerUp(*id, *generation),
+            Event::PeerChanged {
+                id,
+                generation,
+                was,
+            } => Self::PeerChanged {
+                id: *id,
+                generation: *generation,
+                was: *was,
+            },
             Event::PeerDetached { id, generation } => Self::PeerDetached(*id, *generation),
             Event::PeerGone { id, generation } => Self::PeerGone(*id, *generation),
             Event::PeerFault { instance, rule } => Self::PeerFault {

@@ -41,6 +41,16 @@ pub fn run(global: &Global, args: &Hub) -> Result<End> {
                 }
                 tell_peer(global, "up", id, generation, names.get(&id))?;
             }
+            Some(Incoming::PeerChanged {
+                id,
+                generation,
+                was,
+            }) => {
+                if let Some(name) = names.remove(&was.0) {
+                    names.insert(id, name);
+                }
+                tell_peer(global, "changed", id, generation, names.get(&id))?;
+            }
             Some(Incoming::PeerDown { id, generation }) => {
                 tell_peer(global, "down", id, generation, names.remove(&id).as_ref())?;
             }

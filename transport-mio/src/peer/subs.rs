@@ -263,6 +263,16 @@ pub enum State {
         /// Its generation.
         generation: Generation,
     },
+    /// A peer goes by another id or generation from now on: what it went by turned out to have been
+    /// another process's under an earlier hub. It is the same process.
+    PeerChanged {
+        /// Its id.
+        id: PeerId,
+        /// Its generation.
+        generation: Generation,
+        /// What it went by until now.
+        was: (PeerId, Generation),
+    },
     /// A peer has ended.
     PeerDown {
         /// Its id.
@@ -291,6 +301,15 @@ impl State {
             Event::Reconnecting { attempt, after } => Self::Reconnecting { attempt, after },
             Event::GaveUp => Self::GaveUp,
             Event::PeerUp { id, generation } => Self::PeerUp { id, generation },
+            Event::PeerChanged {
+                id,
+                generation,
+                was,
+            } => Self::PeerChanged {
+                id,
+                generation,
+                was,
+            },
             Event::PeerGone { id, generation } => Self::PeerDown { id, generation },
             _ => return None,
         })

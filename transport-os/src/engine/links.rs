@@ -214,13 +214,18 @@ impl Conn {
 
 impl Engine {
     pub(super) fn add_stream(&mut self, stream: Stream, origin: LinkOrigin) -> LinkId {
+        let attachments = stream.carries_attachments() && self.takes_attachments;
+        if !attachments {
+            // A kernel that cannot lets them through: reading closes what comes, and the link.
+            let _ = stream.refuse_attachments();
+        }
         let config = LinkConfig {
             origin,
             medium: match stream.kind() {
                 Kind::Tcp => Medium::Network,
                 Kind::Unix | Kind::Pipe => Medium::Local,
             },
-            attachments: stream.carries_attachments(),
+            attachments,
         };
         let now = self.now();
         let id = self.node.add_link(now, config);

@@ -88,6 +88,8 @@ pub struct Engine {
     actors: Actors,
     /// Whether children can attach to this node.
     is_hub: bool,
+    /// Whether descriptors may come over its links.
+    takes_attachments: bool,
     events: VecDeque<Event<OwnedFd>>,
     faults: Faults,
     stats: EngineStats,
@@ -113,6 +115,7 @@ impl Engine {
         };
         Ok(Self {
             is_hub: config.role == Role::Hub,
+            takes_attachments: config.attachments > 0,
             node: Node::new(config, &seeds, now)?,
             is_defective: false,
             clock,

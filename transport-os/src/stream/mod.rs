@@ -4,6 +4,7 @@ mod connect;
 mod pipe;
 mod scratch;
 mod socket;
+mod unwanted;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -177,6 +178,23 @@ impl Stream {
     /// Whether [`Stream::write`] takes descriptors.
     pub fn carries_attachments(&self) -> bool {
         self.kind == Kind::Unix
+    }
+
+    /// Takes no descriptors from the peer: the kernel refuses its write, so that none is ever under
+    /// way whose closing could block this process. Nothing else about the stream changes; what a
+    /// kernel without this lets through still arrives, for the reader to close.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where the kernel cannot do that (Linux can from 6.16), or the
+    /// stream is no Unix-domain socket.
+    pub fn refuse_attachments(&self) -> io::Result<()> {
+        match &self.ends {
+            Ends::Socket { socket, .. } if self.kind == Kind::Unix => {
+                unwanted::refuse(socket.as_fd())
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Appends what has arrived to `buf`, as much as its spare capacity holds and at most
