@@ -4,6 +4,7 @@
 //! functions, and whatever waits gives up after [`PATIENCE`] with a word on what never came.
 
 mod blocking;
+mod calling;
 mod failure;
 mod how;
 mod poll;

@@ -1,6 +1,5 @@
 //! The blocking handle, served by a thread.
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use switchboard_mio::{BlockingRequest, Board, Cx, Peer};
@@ -9,16 +8,13 @@ use switchboard_os::app::Answered;
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
-use switchboard_proto::{Config, MessageId, PeerId, Sender};
+use switchboard_proto::{Config, MessageId, PeerId};
 
-use super::{App, Call, Failure, Handle, How, Outcome, PATIENCE, Way};
+use super::calling::Calling;
+use super::how::{say_of_event, say_of_request};
+use super::{App, Failure, Handle, How, Outcome, PATIENCE, Way};
 
 struct Blocking(Peer);
-
-struct Calling {
-    app: Blocking,
-    cx: Cx,
-}
 
 pub(super) fn listen(address: &str, config: Config) -> (Box<dyn App>, String) {
     let board = Board::builder()
@@ -54,20 +50,7 @@ impl Blocking {
         value: &'m Value,
         how: How,
     ) -> BlockingRequest<'m, Value, Value> {
-        let mut request = self.0.request::<_, Value>(name, value);
-        if !how.targets.is_empty() {
-            request = request.to(how.targets);
-        }
-        if let Some(deadline) = how.deadline {
-            request = request.deadline(deadline);
-        }
-        for descriptor in how.attachments {
-            request = request.attach(descriptor);
-        }
-        if how.queue_attachments {
-            request = request.queue_attachments();
-        }
-        request
+        say_of_request!(self.0.request::<_, Value>(name, value), how)
     }
 
     fn register(&self, name: &str, handle: Handle, once: bool) -> Result<(), String> {
@@ -91,28 +74,6 @@ impl Blocking {
         };
         sub.checked().map_err(|error| error.to_string())?.forever();
         Ok(())
-    }
-}
-
-impl Call for Calling {
-    fn app(&self) -> &dyn App {
-        &self.app
-    }
-
-    fn from(&self) -> Sender {
-        self.cx.from()
-    }
-
-    fn namespace(&self) -> String {
-        self.cx.namespace().to_owned()
-    }
-
-    fn take_fd(&self) -> Option<OwnedFd> {
-        self.cx.take_fd()
-    }
-
-    fn attach(&self, descriptor: OwnedFd) {
-        self.cx.attach(descriptor);
     }
 }
 
@@ -157,23 +118,8 @@ impl App for Blocking {
     }
 
     fn emit(&self, name: &str, value: &Value, how: How) -> Result<MessageId, Failure> {
-        let mut emit = self.0.emit(name, value);
-        if !how.targets.is_empty() {
-            emit = emit.to(how.targets);
-        }
-        if how.include_self {
-            emit = emit.include_self();
-        }
-        if let Some(after) = how.expires {
-            emit = emit.expires(after);
-        }
-        for descriptor in how.attachments {
-            emit = emit.attach(descriptor);
-        }
-        if how.queue_attachments {
-            emit = emit.queue_attachments();
-        }
-        Ok(emit.except(&how.except).receipt(how.receipt).wait()?)
+        let emit = say_of_event!(self.0.emit(name, value), how);
+        Ok(emit.wait()?)
     }
 
     fn is_connected(&self) -> bool {

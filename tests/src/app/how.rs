@@ -96,3 +96,48 @@ impl How {
         self
     }
 }
+
+/// Says it of a request, whichever driver it is of: they have the same words and no type in common.
+macro_rules! say_of_request {
+    ($request:expr, $how:expr) => {{
+        let (mut request, how): (_, $crate::app::How) = ($request, $how);
+        if !how.targets.is_empty() {
+            request = request.to(how.targets);
+        }
+        if let Some(deadline) = how.deadline {
+            request = request.deadline(deadline);
+        }
+        for descriptor in how.attachments {
+            request = request.attach(descriptor);
+        }
+        if how.queue_attachments {
+            request = request.queue_attachments();
+        }
+        request
+    }};
+}
+
+/// Says it of an event, as [`say_of_request`].
+macro_rules! say_of_event {
+    ($event:expr, $how:expr) => {{
+        let (mut event, how): (_, $crate::app::How) = ($event, $how);
+        if !how.targets.is_empty() {
+            event = event.to(how.targets);
+        }
+        if how.include_self {
+            event = event.include_self();
+        }
+        if let Some(after) = how.expires {
+            event = event.expires(after);
+        }
+        for descriptor in how.attachments {
+            event = event.attach(descriptor);
+        }
+        if how.queue_attachments {
+            event = event.queue_attachments();
+        }
+        event.except(&how.except).receipt(how.receipt)
+    }};
+}
+
+pub(super) use {say_of_event, say_of_request};

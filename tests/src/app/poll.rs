@@ -19,6 +19,7 @@ use switchboard_proto::{
     Config, Fate, MessageId, NamespaceId, PeerId, Receipt, RequestId, SendOptions, Sender,
 };
 
+use super::how::{say_of_event, say_of_request};
 use super::{App, Call, Failure, Handle, How, Outcome, PATIENCE, Verdict, Way};
 
 #[derive(Clone)]
@@ -217,20 +218,8 @@ impl Polled {
 
     fn ask(&self, name: &str, value: &Value, how: How) -> Result<RequestId, Failure> {
         let mut board = self.turns.board.borrow_mut();
-        let mut request = board.request::<_, Value>(name, value).ns(self.namespace);
-        if !how.targets.is_empty() {
-            request = request.to(how.targets);
-        }
-        if let Some(deadline) = how.deadline {
-            request = request.deadline(deadline);
-        }
-        for descriptor in how.attachments {
-            request = request.attach(descriptor);
-        }
-        if how.queue_attachments {
-            request = request.queue_attachments();
-        }
-        Ok(request.send()?)
+        let request = board.request::<_, Value>(name, value).ns(self.namespace);
+        Ok(say_of_request!(request, how).send()?)
     }
 
     fn outcome<R: FromReply>(&self, id: RequestId) -> Result<R, Failure> {
@@ -346,23 +335,8 @@ impl App for Polled {
         };
         let mut sent = {
             let mut board = self.turns.board.borrow_mut();
-            let mut emit = board.emit(name, value).ns(self.namespace);
-            if !how.targets.is_empty() {
-                emit = emit.to(how.targets);
-            }
-            if how.include_self {
-                emit = emit.include_self();
-            }
-            if let Some(after) = how.expires {
-                emit = emit.expires(after);
-            }
-            for descriptor in how.attachments {
-                emit = emit.attach(descriptor);
-            }
-            if how.queue_attachments {
-                emit = emit.queue_attachments();
-            }
-            emit.except(&how.except).receipt(how.receipt).send()
+            let emit = board.emit(name, value).ns(self.namespace);
+            say_of_event!(emit, how).send()
         };
         let give_up = Instant::now() + PATIENCE;
         let id = loop {
@@ -376,7 +350,7 @@ impl App for Polled {
                 sent => break sent?,
             }
         };
-        if how.receipt == Receipt::None {
+        if options.receipt == Receipt::None {
             return Ok(id);
         }
         match self.wait_for("a receipt", || self.turns.fates.borrow_mut().remove(&id)) {

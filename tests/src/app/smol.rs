@@ -1,7 +1,6 @@
 //! The async peer, on smol's global executor.
 
 use std::future::IntoFuture;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +9,15 @@ use switchboard_os::app::Answered;
 use switchboard_os::engine::Side;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
-use switchboard_proto::{Config, MessageId, PeerId, Sender};
+use switchboard_proto::{Config, MessageId, PeerId};
 use switchboard_smol::{Builder, Cx, Peer, Request, builder};
 
 use super::blocking::look_until;
-use super::{App, Call, Failure, Handle, How, Outcome, Verdict, Way};
+use super::calling::Calling;
+use super::how::{say_of_event, say_of_request};
+use super::{App, Failure, Handle, How, Outcome, Verdict, Way};
 
 struct Smol(Peer);
-
-struct Calling {
-    app: Smol,
-    cx: Cx,
-}
 
 pub(super) fn listen(address: &str, config: Config) -> (Box<dyn App>, String) {
     let peer = builder(address).config(|default| *default = config);
@@ -44,20 +40,7 @@ pub(super) fn join(way: Way, name: Option<&str>, config: Config) -> Box<dyn App>
 
 impl Smol {
     fn asked<'m>(&'m self, name: &str, value: &'m Value, how: How) -> Request<'m, Value, Value> {
-        let mut request = self.0.request::<_, Value>(name, value);
-        if !how.targets.is_empty() {
-            request = request.to(how.targets);
-        }
-        if let Some(deadline) = how.deadline {
-            request = request.deadline(deadline);
-        }
-        for descriptor in how.attachments {
-            request = request.attach(descriptor);
-        }
-        if how.queue_attachments {
-            request = request.queue_attachments();
-        }
-        request
+        say_of_request!(self.0.request::<_, Value>(name, value), how)
     }
 
     fn register(
@@ -96,28 +79,6 @@ impl Smol {
         };
         sub.checked().map_err(|error| error.to_string())?.forever();
         Ok(())
-    }
-}
-
-impl Call for Calling {
-    fn app(&self) -> &dyn App {
-        &self.app
-    }
-
-    fn from(&self) -> Sender {
-        self.cx.from()
-    }
-
-    fn namespace(&self) -> String {
-        self.cx.namespace().to_owned()
-    }
-
-    fn take_fd(&self) -> Option<OwnedFd> {
-        self.cx.take_fd()
-    }
-
-    fn attach(&self, descriptor: OwnedFd) {
-        self.cx.attach(descriptor);
     }
 }
 
@@ -163,23 +124,7 @@ impl App for Smol {
     }
 
     fn emit(&self, name: &str, value: &Value, how: How) -> Result<MessageId, Failure> {
-        let mut emit = self.0.emit(name, value);
-        if !how.targets.is_empty() {
-            emit = emit.to(how.targets);
-        }
-        if how.include_self {
-            emit = emit.include_self();
-        }
-        if let Some(after) = how.expires {
-            emit = emit.expires(after);
-        }
-        for descriptor in how.attachments {
-            emit = emit.attach(descriptor);
-        }
-        if how.queue_attachments {
-            emit = emit.queue_attachments();
-        }
-        let emit = emit.except(&how.except).receipt(how.receipt);
+        let emit = say_of_event!(self.0.emit(name, value), how);
         Ok(smol::block_on(emit.into_future())?)
     }
 
