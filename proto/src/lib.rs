@@ -164,6 +164,7 @@ mod node;
 pub mod outgoing;
 mod output;
 pub mod registry;
+mod relay;
 mod rng;
 mod run_map;
 #[cfg(feature = "sim")]

@@ -9,6 +9,7 @@ mod dial;
 mod encode;
 mod expiry;
 mod fan_out;
+mod forward;
 mod hub_side;
 mod links;
 mod loopback;
@@ -16,6 +17,7 @@ mod outbox;
 mod parked;
 mod rebind;
 mod receive;
+mod relay_side;
 mod request;
 mod resolve;
 mod room;
@@ -37,6 +39,7 @@ use crate::id::{Generation, InstanceId, LinkId, NamespaceId, PeerId, PeerName, R
 use crate::inbox::{DeclareError, Inbox, NameError, Names};
 use crate::link::WriteBatch;
 use crate::output::{Event, Output, Wake};
+use crate::relay::Relay;
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::talk::{Books, BufferPool, Ledger, Rooms};
@@ -131,13 +134,15 @@ pub struct Node<F> {
     me: Me,
     links: Links<F>,
     talks: Talks<F>,
-    /// Which link leads to an instance. On a member, everybody is behind the uplink.
+    /// Which link leads to an instance that attaches to this node. Everybody else is behind the
+    /// uplink.
     routes: BTreeMap<InstanceId, LinkId>,
     books: Books,
     pool: BufferPool,
     roster: Roster,
     hub: Option<HubSide>,
     uplink: Uplink,
+    relay: Relay,
     dial: Dial,
     inbox: Inbox<F>,
     hungry: Hungry,
@@ -193,6 +198,7 @@ impl<F> Node<F> {
             roster: Roster::new(),
             hub: None,
             uplink: Uplink::default(),
+            relay: Relay::default(),
             dial: Dial::default(),
             inbox: Inbox::new(),
             hungry: Hungry::default(),

@@ -35,6 +35,8 @@ pub struct Stats {
     pub hops_dropped: u64,
     /// Frames for an instance that is not attached now; its sender asks when it is again.
     pub detached_dropped: u64,
+    /// Frames to be passed on that were more than their receiver allows.
+    pub overrun_dropped: u64,
     /// Frames of a kind that this version does not know.
     pub unknown_kinds: u64,
     /// Messages that this node's application does not handle.

@@ -25,6 +25,7 @@ fn attach_with(raw: &Raw, counter: u64, known: Known) -> Vec<u8> {
         attachments: 0,
         known,
         more: false,
+        relayed: false,
     };
     raw.control(Kind::ATTACH, |body| attach.encode(body))
 }

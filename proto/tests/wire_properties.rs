@@ -50,7 +50,7 @@ fn namespace() -> impl Strategy<Value = NamespaceDeclaration> {
 
 fn roster_peer() -> impl Strategy<Value = RosterPeer> {
     let bits = any::<(bool, bool, bool)>();
-    let sizes = any::<(u64, u64, u64)>();
+    let sizes = any::<(u64, u64, u64, u64)>();
     let namespaces = option::of(vec(namespace(), 0..3));
     (identity(), instance(), peer_name(), bits, sizes, namespaces).prop_map(
         |((id, generation), instance, name, bits, sizes, namespaces)| RosterPeer {
@@ -65,6 +65,7 @@ fn roster_peer() -> impl Strategy<Value = RosterPeer> {
             budget: sizes.1,
             message_cap: sizes.2,
             namespaces,
+            reserve: sizes.3,
         },
     )
 }
@@ -87,7 +88,7 @@ fn hello() -> impl Strategy<Value = Hello> {
 
 fn attach() -> impl Strategy<Value = Attach> {
     let sizes = any::<(u64, u64, u64, u64)>();
-    let bits = any::<(bool, bool, bool)>();
+    let bits = any::<(bool, bool, bool, bool)>();
     (
         instance(),
         peer_name(),
@@ -108,6 +109,7 @@ fn attach() -> impl Strategy<Value = Attach> {
             attachments: u8::from(bits.1) * 16,
             known,
             more: bits.2,
+            relayed: bits.3,
         })
 }
 
@@ -164,7 +166,7 @@ fn control() -> impl Strategy<Value = (Kind, Body<'static>)> {
 
 /// A body about who a peer is, with a kind of frame that carries it.
 fn attachment_control() -> impl Strategy<Value = (Kind, Body<'static>)> {
-    let refusal = (1..=4u8).prop_map(|number| AttachRefusal::from_u8(number).unwrap());
+    let refusal = (1..=5u8).prop_map(|number| AttachRefusal::from_u8(number).unwrap());
     prop_oneof![
         hello().prop_map(|b| (Kind::HELLO, Body::Hello(b))),
         attach().prop_map(|b| (Kind::ATTACH, Body::Attach(b))),

@@ -68,6 +68,7 @@ fn words(reason: AttachRefusal) -> &'static str {
         AttachRefusal::NameTaken => "a living peer has the name",
         AttachRefusal::TooManyPeers => "it has as many peers as it may",
         AttachRefusal::Invalid => "the declaration contradicts itself",
+        AttachRefusal::Outdated => "a later attachment of this instance is in use",
     }
 }
 

@@ -47,8 +47,10 @@ pub struct Peer {
     pub budget: u64,
     /// The largest message that it accepts, in bytes.
     pub message_cap: u64,
+    /// What may be under way to it as replies beside its budget, in bytes.
+    pub(crate) reserve: u64,
     /// Counts its attachments.
-    attachment: u64,
+    pub(crate) attachment: u64,
     declarations: Declarations,
     /// The first parts of a declaration whose last part is not in yet.
     coming: Vec<NamespaceDeclaration>,
@@ -232,6 +234,26 @@ impl Roster {
         self.fences.ids()
     }
 
+    /// What may be under way to an instance by its own word, in bytes: its budget, and its reserve
+    /// for replies.
+    pub(crate) fn allowance(&self, instance: InstanceId) -> Option<u64> {
+        let peer = self.peers.get(&instance)?;
+        Some(peer.budget.saturating_add(peer.reserve))
+    }
+
+    /// A peer whose presence is known, as it is told to others, and what it has declared.
+    pub(crate) fn retell(
+        &self,
+        instance: InstanceId,
+    ) -> Option<(RosterPeer, Option<Vec<NamespaceDeclaration>>)> {
+        let peer = self.peers.get(&instance)?;
+        let known = peer.presence != Presence::Unknown;
+        known.then(|| {
+            let declared = peer.is_up.then(|| peer.namespaces().to_vec());
+            (peer.told(), declared)
+        })
+    }
+
     /// The instances that are gone, the latest first: for the declaration to the next hub.
     pub(crate) fn gone_instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
         self.fences.instances()
@@ -401,6 +423,7 @@ impl Peer {
             attachments: 0,
             budget: 0,
             message_cap: 0,
+            reserve: 0,
             attachment: 0,
             declarations: Declarations::default(),
             coming: Vec::new(),
@@ -414,8 +437,17 @@ impl Peer {
         let declared = self.take_declarations(update);
         let same = (self.id, self.generation, &self.name)
             == (update.id, update.generation, &update.name)
-            && (self.attachments, self.budget, self.message_cap)
-                == (update.attachments, update.budget, update.message_cap);
+            && (
+                self.attachments,
+                self.budget,
+                self.message_cap,
+                self.reserve,
+            ) == (
+                update.attachments,
+                update.budget,
+                update.message_cap,
+                update.reserve,
+            );
         if !same {
             self.id = update.id;
             self.generation = update.generation;
@@ -423,6 +455,7 @@ impl Peer {
             self.attachments = update.attachments;
             self.budget = update.budget;
             self.message_cap = update.message_cap;
+            self.reserve = update.reserve;
         }
         declared || !same
     }
@@ -444,6 +477,23 @@ impl Peer {
         let changed = declared != self.declarations;
         self.declarations = declared;
         changed || !was_up
+    }
+
+    fn told(&self) -> RosterPeer {
+        RosterPeer {
+            id: self.id,
+            generation: self.generation,
+            instance: self.instance,
+            name: self.name.clone(),
+            attachment: self.attachment,
+            attached: self.presence == Presence::Attached,
+            up: self.is_up,
+            attachments: self.attachments,
+            budget: self.budget,
+            message_cap: self.message_cap,
+            namespaces: None,
+            reserve: self.reserve,
+        }
     }
 
     fn gone(&self) -> RosterGone {

@@ -87,6 +87,28 @@ struct Assembly {
 }
 
 impl Declared {
+    pub(crate) const fn new() -> Self {
+        Self {
+            current: None,
+            coming: None,
+        }
+    }
+
+    /// Takes a whole declaration, of which only the present version is known; `true` if it is
+    /// another than before.
+    pub(crate) fn replace(&mut self, namespaces: Vec<NamespaceDeclaration>, part: usize) -> bool {
+        let mut slices = Declarations::new(namespaces).slices(part);
+        if slices.is_empty() {
+            // Nothing is a declaration too.
+            slices.push(Vec::new());
+        }
+        let parts: Parts = slices.into();
+        let before = self.current.as_ref();
+        let changed = before.is_none_or(|(_, before)| **before != *parts);
+        self.current = Some((0, parts));
+        changed
+    }
+
     /// Takes the next slice; `true` if the declaration is whole now and another than before.
     ///
     /// A version that is in already is taken again without effect: its sender has attached anew and

@@ -1,4 +1,5 @@
-//! The truth of who is there, and how it is told to every member.
+//! Who is there, and how it is told to everybody who attaches over a link of this node: by a hub,
+//! whose truth it is, and by a relay, which repeats to its children what its hub tells it.
 //!
 //! There is one log of what has changed, with one entry for each peer, one for its declarations and
 //! one for each of the last deaths; a member is a position in it. So what a member has not been
@@ -18,7 +19,7 @@ use super::identity::Assignment;
 use crate::group::declarations::cost;
 use crate::id::{Generation, InstanceId, PeerId};
 use crate::wire;
-use crate::wire::{Attach, Declare, RosterGone, RosterPeer, RosterUpdate};
+use crate::wire::{Attach, Declare, NamespaceDeclaration, RosterGone, RosterPeer, RosterUpdate};
 
 /// How many bytes of a control body an update takes at most. Small enough that the queue of control
 /// frames of a link holds one without delaying the others.
@@ -32,7 +33,7 @@ const GONE_COST: usize = 24;
 /// How many deaths stay in the log.
 const DEATHS: usize = 1024;
 
-/// The hub's roster.
+/// The roster as it is told.
 #[derive(Debug)]
 pub(crate) struct HubRoster {
     limits: DeclareLimits,
@@ -63,8 +64,6 @@ enum Change {
 struct Entry {
     /// As it goes into an update, without its declarations.
     peer: RosterPeer,
-    /// What replies may take beside the budget, in bytes.
-    reserve: u64,
     declared: Declared,
     /// The version of the last change.
     changed_at: u64,
@@ -135,24 +134,32 @@ impl HubRoster {
             budget: attach.budget,
             message_cap: attach.message_cap,
             namespaces: None,
+            reserve: attach.reserve,
         };
         match self.peers.get_mut(&instance) {
-            Some(entry) => {
-                entry.peer = peer;
-                entry.reserve = attach.reserve;
-            }
+            Some(entry) => entry.peer = peer,
             None => {
-                let entry = Entry {
-                    peer,
-                    reserve: attach.reserve,
-                    declared: Declared::default(),
-                    changed_at: 0,
-                    declared_at: 0,
-                };
-                self.peers.insert(instance, entry);
+                self.peers.insert(instance, Entry::new(peer));
             }
         }
         self.changed(instance);
+    }
+
+    /// Takes a peer as this node has been told of it, with what it has declared if it is up.
+    pub(crate) fn put(&mut self, peer: RosterPeer, declared: Option<Vec<NamespaceDeclaration>>) {
+        let instance = peer.instance;
+        match self.peers.get_mut(&instance) {
+            Some(entry) => entry.peer = peer,
+            None => {
+                self.peers.insert(instance, Entry::new(peer));
+            }
+        }
+        let entry = self.peers.get_mut(&instance);
+        let news = declared.zip(entry);
+        match news.is_some_and(|(declared, entry)| entry.declared.replace(declared, PART)) {
+            true => self.declared(instance),
+            false => self.changed(instance),
+        }
     }
 
     /// An instance has lost its link and may come back.
@@ -205,13 +212,7 @@ impl HubRoster {
             .ok_or(DeclareFault::NotAttached)?;
         if entry.declared.accept(declare, &self.limits, PART)? {
             entry.peer.up = true;
-            self.log.remove(&entry.changed_at);
-            self.log.remove(&entry.declared_at);
-            self.version += 1;
-            entry.changed_at = self.version;
-            entry.declared_at = self.version;
-            self.log
-                .insert(self.version, Change::Declared(declare.instance));
+            self.declared(declare.instance);
         }
         Ok(wire::Declared {
             instance: declare.instance,
@@ -225,13 +226,6 @@ impl HubRoster {
         self.complete = complete;
     }
 
-    /// What may be under way to an instance by its own word, in bytes: its budget, and its reserve
-    /// for replies.
-    pub(crate) fn allowance(&self, instance: InstanceId) -> Option<u64> {
-        let entry = self.peers.get(&instance)?;
-        Some(entry.peer.budget.saturating_add(entry.reserve))
-    }
-
     /// Begins to tell a member, from the beginning.
     pub(crate) fn subscribe(&mut self, member: InstanceId) {
         let state = Member {
@@ -242,6 +236,11 @@ impl HubRoster {
             told_complete: false,
         };
         self.members.insert(member, state);
+    }
+
+    /// Tells a member nothing more.
+    pub(crate) fn unsubscribe(&mut self, member: InstanceId) {
+        self.members.remove(&member);
     }
 
     /// Whether [`Self::next_update`] has something for the member.
@@ -294,6 +293,19 @@ impl HubRoster {
         update.complete = self.complete && !update.more;
         state.told_complete = update.complete;
         Some(update)
+    }
+
+    /// Writes the peer into the log anew, with its declarations.
+    fn declared(&mut self, instance: InstanceId) {
+        let Some(entry) = self.peers.get_mut(&instance) else {
+            return;
+        };
+        self.log.remove(&entry.changed_at);
+        self.log.remove(&entry.declared_at);
+        self.version += 1;
+        entry.changed_at = self.version;
+        entry.declared_at = self.version;
+        self.log.insert(self.version, Change::Declared(instance));
     }
 
     /// Writes the peer into the log anew; what is there of its declarations stays where it is.
@@ -387,8 +399,17 @@ impl Member {
 }
 
 impl Entry {
+    const fn new(peer: RosterPeer) -> Self {
+        Self {
+            peer,
+            declared: Declared::new(),
+            changed_at: 0,
+            declared_at: 0,
+        }
+    }
+
     /// The peer with a part of its declarations. It counts as up for the member with the last one.
-    fn with(&self, part: Vec<wire::NamespaceDeclaration>, last: bool) -> RosterPeer {
+    fn with(&self, part: Vec<NamespaceDeclaration>, last: bool) -> RosterPeer {
         RosterPeer {
             up: self.peer.up && last,
             namespaces: Some(part),

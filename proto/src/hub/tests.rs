@@ -136,6 +136,7 @@ impl World {
             reserve: 0,
             more: known.len() > 1,
             known: known[0].clone(),
+            relayed: false,
         };
         match self.table.attach(self.now, &attach, process.local) {
             Ok(given) => {
@@ -368,6 +369,7 @@ fn found(now: Instant, hub: InstanceId) -> (IdentityTable, HubRoster) {
         reserve: 0,
         known: Known::default(),
         more: false,
+        relayed: false,
     };
     let (id, generation) = table.identity(hub).expect("the hub has an identity");
     let given = Assignment {

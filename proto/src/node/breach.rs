@@ -3,6 +3,7 @@
 use super::Node;
 use super::hub_side::Parting;
 use crate::id::InstanceId;
+use crate::link::bonds::Bond;
 use crate::message::UnknownCause;
 use crate::output::Event;
 use crate::wire::CloseCode;
@@ -33,21 +34,21 @@ impl<F> Node<F> {
         self.talks.get(instance).is_some_and(|talk| talk.broken)
     }
 
-    /// A hub has more than its own conversation to end: it tells the offender, and all others that
-    /// this instance is gone, so that none of them waits for it. A link that others share stays.
-    fn expel(&mut self, instance: InstanceId, code: CloseCode, rule: &'static str) {
-        if self.hub.is_none() {
+    /// Whoever attaches through this node is thrown out of the application: the offender is told,
+    /// and all others that its instance is gone, so that none of them waits for it. A link that
+    /// others share stays. Of others only this node's own conversation ends.
+    pub(super) fn expel(&mut self, instance: InstanceId, code: CloseCode, rule: &'static str) {
+        let Some(link) = self.routes.get(&instance).copied() else {
             return;
+        };
+        if self.bond(link, instance) == Some(Bond::Own) {
+            self.close_link(link, code, rule);
         }
-        let link = self.routes.get(&instance).copied();
-        let alone = link.filter(|id| {
-            let link = self.links.get(*id);
-            link.is_some_and(|link| link.instances.len() == 1)
-        });
-        if let Some(id) = alone {
-            self.close_link(id, code, rule);
+        if self.hub.is_some() {
+            self.lose_member(instance, Parting::Ended);
+            self.hub_changed();
+        } else {
+            self.lose_child(instance, true);
         }
-        self.lose_member(instance, Parting::Ended);
-        self.hub_changed();
     }
 }

@@ -4,21 +4,19 @@ use alloc::vec::Vec;
 
 use super::links::Link;
 use super::{Node, Timer};
-use crate::config::Config;
 use crate::hub::declarations::DeclareLimits;
-use crate::hub::egress::{Overrun, Unwritten};
 use crate::hub::identity::{
     Assignment, GoneCause, IdentityConfig, IdentityEffect, IdentityTable, Loss,
 };
 use crate::hub::roster::HubRoster;
 use crate::id::{Generation, InstanceId, LinkId, PeerId};
+use crate::link::bonds::Bond;
 use crate::link::life::Medium;
-use crate::link::rx::Received;
 use crate::link::tx::Transmitter;
 use crate::output::{Event, Output};
 use crate::wire::{
-    self, Attach, Attached, CloseCode, Declare, Detach, Header, Kind, Known, KnownMore, Returned,
-    RosterGone, limits,
+    self, Attach, AttachRefusal, Attached, CloseCode, Declare, Detach, Kind, Known, KnownMore,
+    RosterGone,
 };
 
 /// Roster updates stop for a plan beyond this, so that data gets its share of the link.
@@ -161,26 +159,23 @@ impl<F> Node<F> {
 
     /// A link brings an instance.
     pub(super) fn on_attach(&mut self, id: LinkId, attach: &Attach) {
-        let Some(local) = self
-            .links
-            .get(id)
-            .map(|link| link.config.medium == Medium::Local)
-        else {
+        let Some(link) = self.links.get(id) else {
             return;
         };
+        // The end of a link is the end of the process at its other end, and of no other.
+        let local = link.config.medium == Medium::Local && !attach.relayed;
         let Some(hub) = &mut self.hub else {
-            return self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
+            return;
         };
         match hub.identities.attach(self.now, attach, local) {
             Ok(given) => self.attach_member(id, attach, &given),
             Err(refusal) => {
-                match refusal.answer(attach) {
-                    Some(answer) => {
-                        self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
-                    }
-                    None => {
-                        self.close_link(id, CloseCode::Replaced, "a later attachment is in use")
-                    }
+                let answer = refusal.answer(attach);
+                if answer.reason == AttachRefusal::Outdated && !attach.relayed {
+                    let text = "a later attachment is in use";
+                    self.close_link(id, CloseCode::Replaced, text);
+                } else {
+                    self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
                 }
                 self.hub_changed();
             }
@@ -189,25 +184,15 @@ impl<F> Node<F> {
 
     fn attach_member(&mut self, id: LinkId, attach: &Attach, given: &Assignment) {
         let instance = attach.instance;
-        if let Some(old) = self.routes.insert(instance, id).filter(|old| *old != id) {
-            if let Some(link) = self.links.get_mut(old) {
-                link.instances.remove(&instance);
-                link.ready.retain(|ready| *ready != instance);
-            }
-            if let Some(talk) = self.talks.get_mut(instance) {
-                talk.queued = false;
-            }
-            self.close_link(
-                old,
-                CloseCode::Replaced,
-                "the instance came over another link",
-            );
+        if let Some(old) = self.routes.get(&instance).copied().filter(|old| *old != id) {
+            self.moved_away(old, instance);
         }
+        self.routes.insert(instance, id);
         let own = self.me.instance;
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
-        link.instances.insert(instance);
+        link.bonds.bind(instance, attach.relayed);
         // What this hub does not accept itself it does not pass on.
         let attachments = match link.config.attachments {
             true => attach.attachments.min(self.config.attachments),
@@ -221,7 +206,10 @@ impl<F> Node<F> {
             ..attach.clone()
         };
         hub.roster.attached(&declared, given);
-        hub.roster.subscribe(instance);
+        if !attach.relayed {
+            // Who speaks for it tells it.
+            hub.roster.subscribe(instance);
+        }
         let answer = Attached {
             instance,
             counter: attach.counter,
@@ -238,150 +226,73 @@ impl<F> Node<F> {
 
     /// A member unbinds an instance from its link.
     pub(super) fn on_detach(&mut self, id: LinkId, detach: Detach) {
-        if self.routes.get(&detach.instance) == Some(&id) {
+        if self.routes.get(&detach.instance) != Some(&id) {
+            return;
+        }
+        if self.hub.is_some() {
             let parting = match detach.gone {
                 true => Parting::Ended,
                 false => Parting::Returns,
             };
             self.lose_member(detach.instance, parting);
             self.hub_changed();
+        } else {
+            self.lose_child(detach.instance, detach.gone);
         }
     }
 
     pub(super) fn on_declare(&mut self, id: LinkId, declare: &Declare) {
-        if self.routes.get(&declare.instance) != Some(&id) {
-            return self.close_link(id, CloseCode::ForgedSource, "not attached over this link");
+        let bond = self.bond(id, declare.instance);
+        match bond {
+            None => {
+                let text = "not attached over this link";
+                return self.close_link(id, CloseCode::ForgedSource, text);
+            }
+            Some(Bond::Left) => return,
+            Some(Bond::Own | Bond::Relayed) => {}
         }
         let Some(hub) = &mut self.hub else {
             return;
         };
+        let (code, text) = (
+            CloseCode::ProtocolViolation,
+            "the declaration is beyond its limits or out of order",
+        );
         match hub.roster.declare(declare) {
             Ok(answer) => {
                 self.control(id, Kind::DECLARED, |body| answer.encode(body));
                 self.hub_changed();
             }
-            Err(_) => self.close_link(
-                id,
-                CloseCode::ProtocolViolation,
-                "the declaration is beyond its limits or out of order",
-            ),
+            // It is not the fault of who speaks for it.
+            Err(_) if bond == Some(Bond::Relayed) => self.expel(declare.instance, code, text),
+            Err(_) => self.close_link(id, code, text),
         }
     }
 
-    pub(super) fn on_known(&mut self, id: LinkId, said: &KnownMore) {
-        let by = said.instance;
-        if self.routes.get(&by) != Some(&id) {
-            return self.close_link(id, CloseCode::ForgedSource, "not attached over this link");
+    /// An instance that is attached over the link knows of others from the hubs before.
+    pub(super) fn on_known(&mut self, id: LinkId, said: &KnownMore, bytes: usize) {
+        let bond = self.bond(id, said.instance);
+        match bond {
+            None => {
+                let text = "not attached over this link";
+                return self.close_link(id, CloseCode::ForgedSource, text);
+            }
+            Some(Bond::Left) => return,
+            Some(Bond::Own | Bond::Relayed) => {}
         }
         let Some(hub) = &mut self.hub else {
-            return;
+            return self.on_known_below(id, said, bytes);
         };
+        let by = said.instance;
+        let (code, text) = (
+            CloseCode::ProtocolViolation,
+            "no honest member can know this",
+        );
         match hub.identities.known(self.now, by, &said.known, said.more) {
             Ok(()) => self.hub_changed(),
-            Err(_) => self.close_link(
-                id,
-                CloseCode::ProtocolViolation,
-                "no honest member can know this",
-            ),
+            Err(_) if bond == Some(Bond::Relayed) => self.expel(by, code, text),
+            Err(_) => self.close_link(id, code, text),
         }
-    }
-
-    /// A frame of a conversation that a member sends.
-    pub(super) fn on_member_frame(&mut self, id: LinkId, received: Received<'_, F>) {
-        let header = received.frame.header;
-        let carried = received.attachments.len() as u64;
-        if self.routes.get(&header.source) != Some(&id) {
-            self.stats.attachments_dropped += carried;
-            return self.close_link(
-                id,
-                CloseCode::ForgedSource,
-                "the source is not attached over this link",
-            );
-        }
-        if header.destination == self.me.instance {
-            return self.on_talk_frame(received);
-        }
-        if header.hops >= limits::HOPS {
-            self.stats.hops_dropped += 1;
-            self.stats.attachments_dropped += carried;
-            return;
-        }
-        let Some(to) = self.routes.get(&header.destination).copied() else {
-            self.stats.attachments_dropped += carried;
-            return self.cannot_forward(id, &header);
-        };
-        self.pass_on(id, to, received);
-    }
-
-    /// Queues a frame for the link that leads to its destination.
-    fn pass_on(&mut self, from: LinkId, to: LinkId, received: Received<'_, F>) {
-        let (source, destination) = {
-            let header = &received.frame.header;
-            (header.source, header.destination)
-        };
-        let Self {
-            links,
-            hub,
-            routes,
-            config,
-            ..
-        } = self;
-        let Some(link) = links.get_mut(to) else {
-            self.stats.attachments_dropped += received.attachments.len() as u64;
-            return;
-        };
-        let bound = || {
-            let hub = hub.as_ref();
-            let allowance = hub.and_then(|hub| hub.roster.allowance(destination));
-            egress_bound(config, routes.len(), allowance.unwrap_or_default())
-        };
-        let Received {
-            frame,
-            attachments,
-            lost,
-        } = received;
-        let Err(refused) = link.egress.push(&frame, attachments, lost, bound) else {
-            self.stats.forwarded += 1;
-            return self.links.touch(to);
-        };
-        self.stats.attachments_dropped += refused.attachments.len() as u64;
-        let code = refused.why.close_code();
-        let blamed = match refused.why {
-            Overrun::Credit => link.egress.heaviest(destination).unwrap_or(source),
-            _ => source,
-        };
-        let guilty = self.routes.get(&blamed).copied().unwrap_or(from);
-        self.close_link(guilty, code, "more was sent than the receiver allows");
-    }
-
-    fn cannot_forward(&mut self, id: LinkId, header: &Header) {
-        let gone = self
-            .hub
-            .as_ref()
-            .is_some_and(|hub| hub.identities.identity(header.destination).is_none());
-        if !gone {
-            self.stats.detached_dropped += 1;
-            return;
-        }
-        self.stats.gone_dropped += 1;
-        if matches!(header.kind, Kind::REQUEST | Kind::SLICE) {
-            self.return_frame(id, header.source, header.destination, header.sequence);
-        }
-    }
-
-    fn return_frame(
-        &mut self,
-        id: LinkId,
-        source: InstanceId,
-        destination: InstanceId,
-        sequence: u64,
-    ) {
-        let returned = Returned {
-            source,
-            destination,
-            sequence,
-        };
-        self.control(id, Kind::RETURNED, |body| returned.encode(body));
     }
 
     /// An instance that was attached over a link is not any more. What was queued for it is
@@ -413,100 +324,40 @@ impl<F> Node<F> {
         }
     }
 
-    fn forget_route(&mut self, instance: InstanceId) -> Vec<Unwritten<F>> {
-        let Some(id) = self.routes.remove(&instance) else {
-            return Vec::new();
-        };
-        self.rebound();
-        let Some(link) = self.links.get_mut(id) else {
-            return Vec::new();
-        };
-        link.instances.remove(&instance);
-        link.ready.retain(|ready| *ready != instance);
-        if let Some(talk) = self.talks.get_mut(instance) {
-            talk.queued = false;
-        }
-        let Some(link) = self.links.get_mut(id) else {
-            return Vec::new();
-        };
-        link.egress.take_returned(instance)
-    }
-
-    fn drop_unwritten(&mut self, unwritten: &[Unwritten<F>]) {
-        let handles = unwritten.iter().map(Unwritten::attachment_count);
-        self.stats.attachments_dropped += handles.sum::<u64>();
-    }
-
-    /// What was never written to an instance that has ended: requests are returned, so that their
-    /// senders know that they were not run.
-    fn give_back_unwritten(&mut self, unwritten: &[Unwritten<F>]) {
-        self.stats.gone_dropped += unwritten.len() as u64;
-        self.drop_unwritten(unwritten);
-        for frame in unwritten.iter().filter(|frame| frame.may_be_request()) {
-            if let Some(back) = self.routes.get(&frame.source).copied() {
-                self.return_frame(back, frame.source, frame.destination, frame.sequence);
-            }
-        }
-    }
-
     /// The hub says for all that an instance has ended.
     fn member_gone(&mut self, peer: RosterGone, code: CloseCode) {
         let link = self.routes.get(&peer.instance).copied();
+        let bond = link.and_then(|id| self.bond(id, peer.instance));
         let unwritten = self.forget_route(peer.instance);
         self.give_back_unwritten(&unwritten);
-        for link in self.links.iter_mut() {
-            let purged = link.egress.purge(peer.instance);
-            self.stats.gone_dropped += purged.frames;
-        }
-        let empty = link.and_then(|id| self.links.get(id)).filter(|link| {
-            // A link whose only instance is fenced has nothing more to say.
-            link.instances.is_empty()
-        });
-        if let Some(id) = empty.map(|link| link.id) {
+        self.purge(peer.instance);
+        if let (Some(id), Some(Bond::Own)) = (link, bond) {
+            // Without its own instance nobody speaks for those that it has brought.
             self.close_link(id, code, "the instance is gone");
-        }
-    }
-
-    /// The number of senders has changed, and with it what their first contact may add up to.
-    fn rebound(&mut self) {
-        let Self {
-            hub: Some(hub),
-            links,
-            routes,
-            config,
-            ..
-        } = self
-        else {
-            return;
-        };
-        let senders = routes.len();
-        for link in links.iter_mut() {
-            link.egress.rebound(|instance| {
-                let allowance = hub.roster.allowance(instance);
-                egress_bound(config, senders, allowance.unwrap_or_default())
-            });
         }
     }
 
     /// Puts what the members of a link are to be told into its plan.
     pub(super) fn fill_roster(&mut self, id: LinkId) {
         let Self {
-            hub: Some(hub),
+            hub,
+            relay,
             links,
             me,
             ..
-        } = self
-        else {
+        } = self;
+        let teller = match hub {
+            Some(hub) => Some(&mut hub.roster),
+            None => relay.roster(),
+        };
+        let (Some(roster), Some(link)) = (teller, links.get_mut(id)) else {
             return;
         };
-        let Some(link) = links.get_mut(id) else {
-            return;
-        };
-        let Link { instances, tx, .. } = link;
-        for member in instances.iter() {
+        let Link { bonds, tx, .. } = link;
+        for member in bonds.attached() {
             let mut share = ROSTER_SHARE;
             while share > 0 && tx.room() > 0 {
-                let Some(update) = hub.roster.next_update(*member) else {
+                let Some(update) = roster.next_update(member) else {
                     break;
                 };
                 let before = tx.room();
@@ -515,13 +366,6 @@ impl<F> Node<F> {
             }
         }
     }
-}
-
-/// What an instance can have under way to it: what it allows by its own word (its budget, and its
-/// reserve for replies), and the first contact of everybody.
-fn egress_bound(config: &Config, senders: usize, allowance: u64) -> u64 {
-    let first_contact = (senders as u64 + 64).saturating_mul(config.first_contact.bytes);
-    allowance.saturating_add(first_contact)
 }
 
 fn push_roster<F>(tx: &mut Transmitter<F>, own: InstanceId, update: &wire::RosterUpdate) {

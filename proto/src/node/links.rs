@@ -1,6 +1,6 @@
 //! The links of a node: bytes in, plans out, and how each one ends.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Node, Timer};
 use crate::hub::egress::Egress;
 use crate::id::{InstanceId, LinkId};
+use crate::link::bonds::Bonds;
 use crate::link::life::{Life, LifeAction, LifeConfig, Medium, State};
 use crate::link::rx::Receiver;
 use crate::link::tx::{Progress, Transmitter};
@@ -30,8 +31,9 @@ const JUMP: Duration = Duration::from_secs(1);
 pub enum LinkOrigin {
     /// A listener accepted it.
     Accepted,
-    /// A child process of this one is at its other end. It attaches as what was accepted, and is
-    /// given all the time it needs to come up: whoever started it knows whether it still lives.
+    /// A child process of this one is at its other end. It attaches as what a hub has accepted;
+    /// where this node is a member, through it to the hub. It is given all the time it needs to
+    /// come up: whoever started it knows whether it still lives.
     Child,
     /// This node dialled the hub.
     Dialled(DialId),
@@ -101,8 +103,8 @@ pub(super) struct Link<F> {
     control: Vec<u8>,
     /// The instance at the other end, from its hello.
     pub(super) peer: Option<InstanceId>,
-    /// The instances attached over it, where this node is the hub.
-    pub(super) instances: BTreeSet<InstanceId>,
+    /// The instances attached over it, where they attach to this node.
+    pub(super) bonds: Bonds,
     pub(super) egress: Egress<F>,
     /// Conversations that have something to write.
     pub(super) ready: VecDeque<InstanceId>,
@@ -217,7 +219,7 @@ impl<F> Node<F> {
             life: Life::new(now, life, own),
             control: Vec::new(),
             peer: None,
-            instances: BTreeSet::new(),
+            bonds: Bonds::default(),
             egress: Egress::new(config.attachments),
             ready: VecDeque::new(),
             dirty: false,
@@ -233,7 +235,7 @@ impl<F> Node<F> {
             name: self.me.name.clone(),
             budget: self.config.receive_budget,
             message_cap: self.config.message_cap,
-            hub: self.hub.is_some(),
+            hub: self.hub.is_some() || config.origin == LinkOrigin::Child,
         };
         self.control(id, Kind::HELLO, |body| hello.encode(body));
         let to_hub = matches!(
@@ -242,6 +244,8 @@ impl<F> Node<F> {
         );
         if to_hub && self.hub.is_none() {
             self.uplink_added(id, config.origin);
+        } else if self.hub.is_none() && config.origin == LinkOrigin::Child {
+            self.child_added();
         }
         self.rearm(id);
         if self.closed {
@@ -319,9 +323,9 @@ impl<F> Node<F> {
     fn frame_limit(&self, id: LinkId) -> Option<usize> {
         let link = self.links.get(id)?;
         let open = link.life.state() == State::Open;
-        Some(match (open, self.hub.is_some()) {
+        Some(match (open, self.leads_below(id)) {
             (false, _) => limits::HELLO,
-            (true, true) if link.instances.is_empty() => limits::UNAUTHENTICATED,
+            (true, true) if link.bonds.is_empty() => limits::UNAUTHENTICATED,
             (true, _) => limits::FRAME,
         })
     }
@@ -405,10 +409,10 @@ impl<F> Node<F> {
         Ok(())
     }
 
-    /// Who is attached over a link of this hub, by instance; nobody over one that has ended.
+    /// Who is attached to this node over a link, by instance; nobody over one that has ended.
     pub fn attached_over(&self, id: LinkId) -> impl Iterator<Item = InstanceId> + '_ {
         let link = self.links.get(id).into_iter();
-        link.flat_map(|link| link.instances.iter().copied())
+        link.flat_map(|link| link.bonds.attached())
     }
 
     /// A connection has ended; what was read of it before has been handled.
@@ -509,16 +513,14 @@ impl<F> Node<F> {
     }
 
     fn remove_link(&mut self, id: LinkId) {
+        let waiting = self.leave_turn(id, |_| true);
         let Some(mut link) = self.links.remove(id) else {
             return;
         };
         link.tx.discard();
         self.timers.set(Timer::Link(id), None);
         self.timers.set(Timer::Backoff(id), None);
-        for instance in core::mem::take(&mut link.ready) {
-            if let Some(talk) = self.talks.get_mut(instance) {
-                talk.queued = false;
-            }
+        for instance in waiting {
             self.touch(instance);
         }
         for unwritten in link.egress.drain() {
@@ -574,6 +576,7 @@ impl<F> Node<F> {
             link.data_first = true;
         }
         if open {
+            self.fill_up(id);
             self.fill_roster(id);
         }
     }

@@ -82,19 +82,14 @@ impl<F> Node<F> {
             self.stats.attachments_dropped += received.attachments.len() as u64;
             return self.on_control(id, &received.frame);
         }
-        if self.hub.is_some() {
-            return self.on_member_frame(id, received);
+        if self.leads_below(id) {
+            return self.on_frame_from_below(id, received);
         }
-        if !self.uplink.is(id) {
-            self.stats.attachments_dropped += received.attachments.len() as u64;
-            return self.close_link(id, CloseCode::ProtocolViolation, "no such peer here");
+        if self.uplink.is(id) {
+            return self.on_frame_from_above(received);
         }
-        if header.destination != self.me.instance {
-            self.stats.gone_dropped += 1;
-            self.stats.attachments_dropped += received.attachments.len() as u64;
-            return;
-        }
-        self.on_talk_frame(received);
+        self.stats.attachments_dropped += received.attachments.len() as u64;
+        self.close_link(id, CloseCode::ProtocolViolation, "no such peer here");
     }
 
     /// A frame of a conversation with this node.

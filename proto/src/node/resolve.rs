@@ -32,10 +32,13 @@ impl<F> Node<F> {
     pub(super) fn resolve_target(&self, message: &Message<F>, how: How) -> Way {
         let known = match &message.target {
             Target::Any => return self.resolve_any(message, how),
-            Target::Hub | Target::Parent => match self.hub_instance() {
-                Some(hub) => return self.reserve_way(hub, how),
-                None => return Way::Wait,
-            },
+            Target::Hub | Target::Parent => {
+                let instance = match message.target {
+                    Target::Hub => self.hub_instance(),
+                    _ => self.parent_instance(),
+                };
+                return instance.map_or(Way::Wait, |instance| self.reserve_way(instance, how));
+            }
             Target::Peer(id) => self.roster.by_id(*id),
             Target::Exact(id, generation) => {
                 let peer = self.roster.by_id(*id);

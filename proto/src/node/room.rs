@@ -137,9 +137,8 @@ impl<F> Node<F> {
         instance: InstanceId,
         count: usize,
     ) -> Result<(), SendRefusal> {
-        let peer = self.roster.by_instance(instance);
-        let accepts = peer.map_or(0, |peer| peer.attachments);
-        if accepts == 0 || !self.own_link_attaches(instance) {
+        let accepts = self.attachments_to(instance);
+        if accepts == 0 {
             return Err(SendRefusal::AttachmentsUnsupported);
         }
         let limits = [

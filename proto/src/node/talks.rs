@@ -91,10 +91,8 @@ impl<F> Node<F> {
     }
 
     fn route(&self, instance: InstanceId) -> Option<LinkId> {
-        match self.hub.is_some() {
-            true => self.routes.get(&instance).copied(),
-            false => self.uplink.link(),
-        }
+        let below = self.routes.get(&instance).copied();
+        below.or_else(|| self.uplink.link())
     }
 
     /// As [`Node::touch`], at the end of this input or when another conversation has its turn: what
@@ -203,11 +201,13 @@ impl<F> Node<F> {
 
     /// Nobody can be reached: the uplink is lost.
     pub(super) fn all_paths_end(&mut self) {
+        for link in self.links.ids() {
+            self.leave_turn(link, |_| true);
+        }
         let own = self.me.instance;
         for talk in self.talks.values_mut() {
             if talk.ends.destination != own {
                 talk.out.path_ends();
-                talk.queued = false;
             }
         }
     }

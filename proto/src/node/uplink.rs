@@ -10,6 +10,7 @@ use crate::group::RosterChange;
 use crate::group::declarations::Declarations;
 use crate::group::known;
 use crate::id::{Generation, InstanceId, LinkId, PeerId, RequestId};
+use crate::link::bonds::Bond;
 use crate::link::life::Medium;
 use crate::message::Outcome;
 use crate::output::{Disconnect, Event};
@@ -56,6 +57,11 @@ impl Uplink {
         self.link == Some(id)
     }
 
+    /// This instance has ended: if it was the hub, nobody is for now.
+    pub(super) fn forget_hub(&mut self, ended: InstanceId) {
+        self.hub.take_if(|hub| *hub == ended);
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         self.attached
     }
@@ -81,14 +87,30 @@ impl<F> Node<F> {
         }
     }
 
-    /// Whether the link that leads to an instance can carry attachments.
-    pub(super) fn own_link_attaches(&self, instance: InstanceId) -> bool {
-        let link = match self.hub.is_some() {
-            true => self.routes.get(&instance).copied(),
-            false => self.uplink.link,
-        };
-        let link = link.and_then(|id| self.links.get(id));
-        link.is_none_or(|link| link.config.attachments)
+    /// The instance of the process that started this one; where none did, the hub's.
+    pub(super) fn parent_instance(&self) -> Option<InstanceId> {
+        let link = self.uplink.link.and_then(|id| self.links.get(id));
+        match link.filter(|link| link.config.origin == LinkOrigin::Inherited) {
+            Some(link) => link.peer,
+            None => self.hub_instance(),
+        }
+    }
+
+    /// How many attachments of one message can reach another instance from here.
+    pub(super) fn attachments_to(&self, instance: InstanceId) -> u8 {
+        let below = self.routes.get(&instance).copied();
+        let way = below
+            .or(self.uplink.link)
+            .filter(|_| below.is_some() || self.hub.is_none());
+        let link = way.and_then(|id| self.links.get(id));
+        if link.is_some_and(|link| !link.config.attachments) {
+            return 0;
+        }
+        // What the hub says of one behind this node counts the way over the hub.
+        self.relay.attachments(instance).unwrap_or_else(|| {
+            let peer = self.roster.by_instance(instance);
+            peer.map_or(0, |peer| peer.attachments)
+        })
     }
 
     pub(super) fn on_control(&mut self, id: LinkId, frame: &Frame<'_>) {
@@ -110,17 +132,26 @@ impl<F> Node<F> {
         let member = self.uplink.is(id);
         match frame.header.kind {
             Kind::HELLO => self.on_hello(id, &Hello::decode(body)?),
-            Kind::ATTACH => self.on_attach(id, &Attach::decode(body)?),
-            Kind::DETACH => self.on_detach(id, Detach::decode(body)?),
-            Kind::DECLARE => self.on_declare(id, &Declare::decode(body)?),
-            Kind::KNOWN => self.on_known(id, &KnownMore::decode(body)?),
-            Kind::ATTACHED if member => self.on_attached(&Attached::decode(body)?),
+            Kind::DETACH if member => self.on_set_aside(id, Detach::decode(body)?),
+            Kind::ATTACHED if member => {
+                // Who speaks for this node may be another instance than when the link began.
+                if let Some(link) = self.links.get_mut(id) {
+                    link.peer = Some(frame.header.source);
+                }
+                self.on_attached(&Attached::decode(body)?);
+            }
             Kind::ATTACH_REFUSED if member => {
                 self.on_attach_refused(id, &AttachRefused::decode(body)?);
             }
             Kind::DECLARED if member => self.on_declared(&Declared::decode(body)?),
             Kind::ROSTER if member => self.apply_roster(&RosterUpdate::decode(body)?),
             Kind::RETURNED if member => self.on_returned(Returned::decode(body)?),
+            _ if self.leads_below(id) && is_of_member(frame.header.kind) => {
+                self.handle_from_below(id, frame)?;
+            }
+            kind if is_of_member(kind) => {
+                self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
+            }
             Kind::PING => {
                 let ping = Ping::decode(body)?;
                 // A peer that asks and does not read gets no more answers than it can take in.
@@ -138,6 +169,26 @@ impl<F> Node<F> {
         Ok(())
     }
 
+    /// What a member says over a link on which others attach to this node: the hub decides, a relay
+    /// passes it on.
+    fn handle_from_below(
+        &mut self,
+        id: LinkId,
+        frame: &Frame<'_>,
+    ) -> Result<(), crate::wire::WireError> {
+        let body = frame.body();
+        let hub = self.hub.is_some();
+        match frame.header.kind {
+            Kind::ATTACH if hub => self.on_attach(id, &Attach::decode(body)?),
+            Kind::ATTACH => self.on_attach_below(id, Attach::decode(body)?),
+            Kind::DETACH => self.on_detach(id, Detach::decode(body)?),
+            Kind::DECLARE if hub => self.on_declare(id, &Declare::decode(body)?),
+            Kind::DECLARE => self.on_declare_below(id, &Declare::decode(body)?),
+            _ => self.on_known(id, &KnownMore::decode(body)?, body.len()),
+        }
+        Ok(())
+    }
+
     fn on_hello(&mut self, id: LinkId, hello: &Hello) {
         let now = self.now;
         let Some(link) = self.links.get_mut(id) else {
@@ -151,12 +202,16 @@ impl<F> Node<F> {
             if !hello.hub {
                 return self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
             }
-            self.me.counter += 1;
-            let mut known = known::parts(&self.roster, self.me.instance);
-            self.uplink.known = known.split_off(1);
-            let attach = self.attach_frame(known.pop().unwrap_or_default());
-            self.control(id, Kind::ATTACH, |body| attach.encode(body));
+            self.ask_attachment(id);
         }
+    }
+
+    fn ask_attachment(&mut self, id: LinkId) {
+        self.me.counter += 1;
+        let mut known = known::parts(&self.roster, self.me.instance);
+        self.uplink.known = known.split_off(1);
+        let attach = self.attach_frame(known.pop().unwrap_or_default());
+        self.control(id, Kind::ATTACH, |body| attach.encode(body));
     }
 
     pub(super) fn attach_frame(&self, known: Known) -> Attach {
@@ -176,11 +231,15 @@ impl<F> Node<F> {
             attachments,
             known,
             more: !self.uplink.known.is_empty(),
+            relayed: false,
         }
     }
 
     fn on_attached(&mut self, attached: &Attached) {
-        if attached.instance != self.me.instance || attached.counter != self.me.counter {
+        if attached.instance != self.me.instance {
+            return self.on_attached_below(attached);
+        }
+        if attached.counter != self.me.counter {
             return;
         }
         let changed = self.uplink.hub.is_some_and(|old| old != attached.hub);
@@ -199,6 +258,7 @@ impl<F> Node<F> {
             id_changed: attached.id_changed,
         });
         self.after_attachment();
+        self.hub_found();
     }
 
     /// Says the rest of what the attachment had no room for.
@@ -208,6 +268,18 @@ impl<F> Node<F> {
             .peekable();
         while let Some(known) = parts.next() {
             self.say_known(known, parts.peek().is_some());
+        }
+    }
+
+    /// Says that an instance has ended, now or with the next attachment.
+    pub(super) fn say_gone(&mut self, instance: InstanceId) {
+        let known = Known {
+            gone_instances: [instance].into(),
+            ..Known::default()
+        };
+        match self.uplink.attached {
+            true => self.say_known(known, !self.uplink.known.is_empty()),
+            false => self.uplink.known.push(known),
         }
     }
 
@@ -293,6 +365,9 @@ impl<F> Node<F> {
     }
 
     fn on_declared(&mut self, declared: &Declared) {
+        if declared.instance != self.me.instance {
+            return self.on_declared_below(declared);
+        }
         let awaited = self.uplink.slices.front().is_some_and(|slice| {
             slice.version == declared.version && slice.slice == declared.slice
         });
@@ -308,11 +383,18 @@ impl<F> Node<F> {
     }
 
     fn on_attach_refused(&mut self, id: LinkId, refused: &AttachRefused) {
-        if refused.instance != self.me.instance || refused.counter != self.me.counter {
+        if refused.instance != self.me.instance {
+            return self.on_refused_below(refused);
+        }
+        if refused.counter != self.me.counter {
             return;
         }
         if refused.reason == AttachRefusal::Fenced {
             self.begin_anew();
+            if !self.dial.dials {
+                // This link is the only one there will be.
+                return self.ask_attachment(id);
+            }
         } else {
             self.emit(Event::AttachRefused(refused.reason));
         }
@@ -324,11 +406,15 @@ impl<F> Node<F> {
         for change in changes {
             self.on_roster_change(change);
         }
+        self.retell_completeness();
         self.outbox.retry_soon();
     }
 
     pub(super) fn on_roster_change(&mut self, change: RosterChange) {
         self.books.ledger.set_peers(self.roster.len());
+        if self.hub.is_none() {
+            self.retell(&change);
+        }
         match change {
             RosterChange::Attached { instance, .. } => {
                 self.limits_known(instance);
@@ -356,6 +442,10 @@ impl<F> Node<F> {
             } => self.on_identified(instance, was, announced),
             RosterChange::Changed { instance } => self.limits_known(instance),
             RosterChange::Gone { peer, known } => {
+                self.uplink.forget_hub(peer.instance);
+                if self.hub.is_none() {
+                    self.child_gone(peer.instance);
+                }
                 self.instance_gone(peer.instance);
                 if known {
                     self.emit(Event::PeerGone {
@@ -364,13 +454,7 @@ impl<F> Node<F> {
                     });
                 }
             }
-            RosterChange::Resurrected { instance } => {
-                let known = Known {
-                    gone_instances: [instance].into(),
-                    ..Known::default()
-                };
-                self.say_known(known, !self.uplink.known.is_empty());
-            }
+            RosterChange::Resurrected { instance } => self.say_gone(instance),
             RosterChange::Completed => self.emit(Event::RosterComplete),
         }
     }
@@ -402,7 +486,7 @@ impl<F> Node<F> {
     /// The hub returns a frame that it could not deliver and of which no byte went on.
     fn on_returned(&mut self, returned: Returned) {
         if returned.source != self.me.instance {
-            return;
+            return self.return_below(returned);
         }
         let Some(talk) = self.talks.get_mut(returned.destination) else {
             return;
@@ -430,19 +514,26 @@ impl<F> Node<F> {
         if self.uplink.is(id) {
             return self.uplink_ended(id, code, by_peer);
         }
-        let instances: Vec<InstanceId> = self
-            .links
-            .get(id)
-            .map(|link| link.instances.iter().copied().collect())
-            .unwrap_or_default();
-        // A goodbye of the peer is the end of what it brought; so is, on one machine, an end without
-        // a word. Who closes for another reason lives.
+        // A goodbye of the peer is its end; so is, on one machine, an end without a word. Who closes
+        // for another reason lives.
         let parting = match code.filter(|_| by_peer) {
             Some(CloseCode::Normal) => Parting::Ended,
             Some(_) => Parting::Returns,
             None => Parting::Silent,
         };
-        for instance in instances {
+        if self.hub.is_none() {
+            return self.child_link_ended(id, parting);
+        }
+        let attached: Vec<InstanceId> = match self.links.get(id) {
+            Some(link) => link.bonds.attached().collect(),
+            None => Vec::new(),
+        };
+        for instance in attached {
+            // Those for whom it has spoken may live on, and have their time to come back.
+            let parting = match self.bond(id, instance) {
+                Some(Bond::Own) => parting,
+                _ => Parting::Returns,
+            };
             self.lose_member(instance, parting);
         }
         self.hub_changed();
@@ -463,25 +554,21 @@ impl<F> Node<F> {
             .get(id)
             .is_some_and(|link| link.config.medium == Medium::Local);
         let peer = self.links.get(id).and_then(|link| link.peer);
-        let was_attached = core::mem::take(&mut self.uplink.attached);
-        self.uplink.link = None;
-        self.uplink.slices.clear();
-        self.all_paths_end();
-        self.roster.hub_lost();
-        if by_peer && code == Some(CloseCode::Fenced) {
-            self.begin_anew();
-        }
         let goodbye = by_peer && code == Some(CloseCode::Normal);
         let died = match code {
+            // A local link ends without a word only with the process at its other end.
             None => local,
             Some(_) => goodbye,
         };
-        if died && let Some(hub) = peer {
-            // A local link ends without a word only with the process at its other end.
-            if let Some(change) = self.roster.declare_gone(hub) {
-                self.on_roster_change(change);
-            }
-            self.uplink.hub = None;
+        let died = peer.filter(|_| died);
+        let was_attached = self.uplink.attached;
+        self.uplink.link = None;
+        self.lose_hub(died);
+        if by_peer && code == Some(CloseCode::Fenced) {
+            self.begin_anew();
+        }
+        if let Some(peer) = died {
+            self.hold_for_gone(peer);
         }
         if was_attached {
             self.emit(Event::Disconnected(match code {
@@ -490,6 +577,40 @@ impl<F> Node<F> {
                 Some(code) => Disconnect::Fault(code),
             }));
         }
-        self.timers.set(Timer::Ready, None);
     }
+
+    /// The node at the other end of the uplink says that it has lost the hub, or who is gone for
+    /// it. The link stays: this node asks to be attached, and is as soon as the hub is found again.
+    fn on_set_aside(&mut self, id: LinkId, detach: Detach) {
+        if detach.instance != self.me.instance {
+            if detach.gone {
+                self.hold_for_gone(detach.instance);
+            }
+            return;
+        }
+        if !self.uplink.attached {
+            return;
+        }
+        self.lose_hub(None);
+        self.emit(Event::Disconnected(Disconnect::Lost));
+        self.ask_attachment(id);
+    }
+
+    /// There is no way to the hub now. `died`: whose death was the cause.
+    fn lose_hub(&mut self, died: Option<InstanceId>) {
+        self.uplink.attached = false;
+        self.uplink.slices.clear();
+        self.timers.set(Timer::Ready, None);
+        self.all_paths_end();
+        self.roster.hub_lost();
+        self.hub_lost(died);
+    }
+}
+
+/// Whether the kind is one that a member says to whom it attaches.
+const fn is_of_member(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ATTACH | Kind::DETACH | Kind::DECLARE | Kind::KNOWN
+    )
 }

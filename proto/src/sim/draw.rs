@@ -16,6 +16,7 @@ const BUSY: u64 = 2_000_000_000;
 /// in two; one seed in ten has no faults.
 pub fn plan(seed: u64) -> Plan {
     let mut plan = topology(&mut Rng::new(seed, "topology"), seed);
+    families(&mut Rng::new(seed, "families"), &mut plan);
     work(&mut Rng::new(seed, "workload"), &mut plan);
     let mut faults = Rng::new(seed, "faults");
     if !faults.chance(100) {
@@ -60,6 +61,19 @@ fn topology(rng: &mut Rng, seed: u64) -> Plan {
     spare.runs = false;
     plan.nodes.push(spare);
     plan
+}
+
+/// In half of the worlds some members are the children of others.
+fn families(rng: &mut Rng, plan: &mut Plan) {
+    if rng.chance(500) {
+        return;
+    }
+    // Neither the hub, which is the first, nor the spare one, which is the last.
+    for slot in 2..plan.nodes.len() - 1 {
+        if rng.chance(500) {
+            plan.nodes[slot].parent = Some(rng.size(1..=slot - 1));
+        }
+    }
 }
 
 /// Tiny limits in half of the nodes: what is rare with the defaults is common with them.

@@ -33,8 +33,11 @@ pub struct NodePlan {
     pub hub: bool,
     /// Whether the slot's process runs from the beginning; otherwise a step starts it.
     pub runs: bool,
-    /// How it is connected to the hub of the day.
+    /// How it is connected: to the hub of the day, or to its parent.
     pub reach: Reach,
+    /// The slot of the member whose child it is: it attaches through the process there.
+    #[serde(default)]
+    pub parent: Option<usize>,
     /// How its connections cut and delay.
     pub shape: Shape,
     /// How its application takes what is delivered.
@@ -224,6 +227,7 @@ impl NodePlan {
             hub: role == Role::Hub,
             runs: true,
             reach,
+            parent: None,
             shape: Shape::KIND,
             intake: Intake::Eager,
             limits: Limits::default(),
@@ -242,6 +246,25 @@ impl Plan {
             steps: Vec::new(),
             settle: Duration::from_secs(30),
         }
+    }
+
+    /// Makes the process of a slot the child of the one in another.
+    pub fn behind(mut self, child: usize, parent: usize) -> Self {
+        self.nodes[child].parent = Some(parent);
+        self
+    }
+
+    /// The slots through which a slot reaches its hub, its own the first.
+    pub fn way_up(&self, slot: usize) -> Vec<usize> {
+        let mut way = Vec::from([slot]);
+        let parent = |slot: usize| self.nodes.get(slot)?.parent;
+        // Nobody is his own ancestor; a plan that says so has a way that ends.
+        while let Some(next) = way.last().copied().and_then(parent)
+            && !way.contains(&next)
+        {
+            way.push(next);
+        }
+        way
     }
 
     /// Adds work of a slot at a time, in milliseconds.

@@ -87,6 +87,7 @@ pub(super) fn lies<'p>(
         attachments: 0,
         known,
         more: false,
+        relayed: false,
     };
     let mut says = Vec::new();
     let (own, link) = (instance, InstanceId::NONE);

@@ -49,6 +49,8 @@ pub struct World {
     succeeded: Option<Instant>,
     /// Whether there has been a hub.
     founded: bool,
+    /// Processes that have lost the one through which they attach, and when they must be back.
+    orphans: Vec<(Instant, Process)>,
     order: Rng,
     healed: bool,
     finished: Vec<Log>,
@@ -125,6 +127,7 @@ impl World {
             strangers: Vec::new(),
             succeeded: None,
             founded: false,
+            orphans: Vec::new(),
             order: Rng::new(seed, "order"),
             healed: false,
             finished: Vec::new(),
@@ -239,7 +242,9 @@ impl World {
         let running = self.slots.iter().flatten();
         let own = running.filter_map(|running| running.next_time(now));
         let revivals = self.revivals.iter().map(|(at, _)| *at);
-        let fixed = [step, heal, kernel].into_iter().flatten().chain(revivals);
+        let orphans = self.orphans.iter().map(|(at, _)| *at);
+        let fixed = [step, heal, kernel].into_iter().flatten();
+        let fixed = fixed.chain(revivals).chain(orphans);
         // A time that has passed without an effect must not stop the clock.
         let floor = Instant::from_nanos(now.as_nanos() + 1);
         fixed.chain(dials).chain(own).min().map(|at| at.max(floor))
@@ -257,6 +262,7 @@ impl World {
                 Action::Fault(fault) => self.fault(fault),
             }
         }
+        self.look_after_orphans();
         let (due, later) = self.revivals.iter().partition(|(at, _)| *at <= now);
         self.revivals = later;
         let due: Vec<(Instant, usize)> = due;
@@ -286,10 +292,40 @@ impl World {
         }
         let hub = self.plan.nodes.get(slot).is_some_and(|node| node.hub);
         for running in self.slots.iter().flatten() {
-            if running.slot == slot || hub && !running.node.is_connected() {
+            let behind = self.plan.way_up(running.slot).contains(&slot);
+            if behind || hub && !running.node.is_connected() {
                 count(&mut self.shared.marks, "late_for_the_hub");
                 let model = &mut self.shared.model;
                 model.separated(self.shared.now, running.process);
+            }
+        }
+    }
+
+    /// Whether the process of a slot is not attached, or may not know that it is not.
+    fn is_cut_off(&self, slot: usize) -> bool {
+        // A stopped process does not even know that its hub has changed, and tells nobody.
+        self.plan.way_up(slot).into_iter().any(|slot| {
+            let running = self.slots.get(slot).and_then(Option::as_ref);
+            running.is_none_or(|running| running.paused.is_some() || !running.node.is_connected())
+        })
+    }
+
+    /// Whoever attached through a process that died has the grace of a lost link to find another
+    /// way.
+    fn look_after_orphans(&mut self) {
+        let now = self.shared.now;
+        let (due, later) = self.orphans.iter().partition(|(at, _)| *at <= now);
+        self.orphans = later;
+        let due: Vec<(Instant, Process)> = due;
+        for (_, process) in due {
+            let living = self.slots.iter().flatten();
+            let slot = living
+                .filter(|r| r.process == process)
+                .map(|r| r.slot)
+                .next();
+            if slot.is_some_and(|slot| self.is_cut_off(slot)) {
+                count(&mut self.shared.marks, "orphan_too_late");
+                self.shared.model.separated(now, process);
             }
         }
     }
@@ -303,7 +339,10 @@ impl World {
         self.succeeded = Some(now);
         let away = self.slots.iter().flatten().filter(|running| {
             let cut_off = self.unreachable.get(&running.slot);
-            running.paused.is_some_and(|until| until > now) || cut_off.is_some_and(|at| *at > now)
+            let way = self.plan.way_up(running.slot);
+            running.paused.is_some_and(|until| until > now)
+                || cut_off.is_some_and(|at| *at > now)
+                || way.into_iter().any(|slot| self.slots[slot].is_none())
         });
         let away: Vec<usize> = away.map(|running| running.slot).collect();
         for slot in away {
@@ -379,6 +418,16 @@ impl World {
     fn kill(&mut self, slot: usize) {
         self.check_identities();
         if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
+            let until = self.shared.now + SEPARATION;
+            for other in self.slots.iter().flatten() {
+                if self.plan.way_up(other.slot).contains(&slot) {
+                    count(&mut self.shared.marks, "orphaned");
+                    self.orphans.push((until, other.process));
+                }
+            }
+            if !self.plan.nodes[slot].hub {
+                self.may_come_late(slot);
+            }
             self.remember(&running);
             count(&mut self.shared.marks, "killed");
             running.die(&mut self.shared);
@@ -463,9 +512,9 @@ impl World {
         let hub = self.plan.nodes.get(slot).is_some_and(|node| node.hub);
         let now = self.shared.now;
         for running in self.slots.iter().flatten() {
-            let of = running.slot;
-            let networked = self.plan.nodes[of].reach == Reach::Network;
-            if networked && (hub || of == slot) {
+            let way = self.plan.way_up(running.slot);
+            let networked = |slot: &usize| self.plan.nodes[*slot].reach == Reach::Network;
+            if way.iter().any(networked) && (hub || way.contains(&slot)) {
                 self.shared.model.separated(now, running.process);
             }
         }
@@ -502,12 +551,17 @@ impl World {
             .unreachable
             .get(&dial.slot)
             .is_some_and(|until| *until > now);
-        let hub = self.hub().filter(|_| !blocked);
         let plan = self.plan.nodes[dial.slot].clone();
+        let runs = |slot: &usize| self.slots.get(*slot).is_some_and(Option::is_some);
+        let above = match plan.parent {
+            Some(parent) => Some(parent).filter(runs),
+            None => self.hub(),
+        };
+        let above = above.filter(|_| !blocked);
         let Some(caller) = self.slots[dial.slot].as_mut().filter(lives) else {
             return;
         };
-        let Some(hub) = hub else {
+        let Some(above) = above else {
             count(&mut self.shared.marks, "dial_failed");
             return caller.node.dial_failed(now, dial.dial);
         };
@@ -530,8 +584,12 @@ impl World {
             kind,
             config(LinkOrigin::Dialled(dial.dial)),
         );
-        if let Some(hub) = self.slots[hub].as_mut() {
-            hub.connect(&mut self.shared, far, kind, config(LinkOrigin::Accepted));
+        let origin = match plan.parent {
+            Some(_) => LinkOrigin::Child,
+            None => LinkOrigin::Accepted,
+        };
+        if let Some(above) = self.slots[above].as_mut() {
+            above.connect(&mut self.shared, far, kind, config(origin));
         }
     }
 

@@ -149,6 +149,7 @@ impl Raw {
             reserve: 0,
             known: wire::Known::default(),
             more: false,
+            relayed: false,
         };
         self.control(Kind::ATTACH, |body| attach.encode(body))
     }

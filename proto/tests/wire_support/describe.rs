@@ -138,6 +138,7 @@ fn attach(b: &Attach) -> Value {
         "identity": b.identity.as_ref().map(identity), "handover": b.handover,
         "budget": int(b.budget), "reserve": int(b.reserve), "message_cap": int(b.message_cap),
         "attachments": b.attachments, "known": known(&b.known), "more": b.more,
+        "relayed": b.relayed,
     })
 }
 
@@ -166,6 +167,7 @@ fn peer(p: &RosterPeer) -> Value {
         "up": p.up, "attachments": p.attachments, "budget": int(p.budget),
         "message_cap": int(p.message_cap),
         "namespaces": p.namespaces.as_ref().map(|all| list(all, namespace)),
+        "reserve": int(p.reserve),
     })
 }
 

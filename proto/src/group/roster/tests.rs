@@ -16,6 +16,7 @@ fn peer(instance: u64, id: u32, generation: u32) -> RosterPeer {
         budget: 1,
         message_cap: 1,
         namespaces: None,
+        reserve: 0,
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Assignment {
 /// Why an instance is not attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A later attachment of the instance is in use. This one is left without an answer.
+    /// A later attachment of the instance is in use.
     Outdated,
     /// The instance is gone.
     Fenced {
@@ -45,21 +45,21 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The frame that tells the member; `None` where it is told nothing.
-    pub(crate) fn answer(&self, attach: &Attach) -> Option<AttachRefused> {
+    /// The frame that tells the member.
+    pub(crate) fn answer(&self, attach: &Attach) -> AttachRefused {
         let (reason, generation) = match *self {
-            Self::Outdated => return None,
+            Self::Outdated => (AttachRefusal::Outdated, Generation::default()),
             Self::Fenced { generation } => (AttachRefusal::Fenced, generation),
             Self::NameTaken { generation, .. } => (AttachRefusal::NameTaken, generation),
             Self::TooManyPeers => (AttachRefusal::TooManyPeers, Generation::default()),
             Self::Invalid => (AttachRefusal::Invalid, Generation::default()),
         };
-        Some(AttachRefused {
+        AttachRefused {
             instance: attach.instance,
             counter: attach.counter,
             reason,
             generation,
-        })
+        }
     }
 }
 

@@ -241,6 +241,7 @@ impl World {
             budget: 0,
             message_cap: 0,
             attachments: 0,
+            relayed: false,
             reserve: 0,
             known: match witness {
                 true => process.knows(),

@@ -33,6 +33,7 @@ fn attach(instance: u64, counter: u64) -> Attach {
         reserve: 0,
         known: Known::default(),
         more: false,
+        relayed: false,
     }
 }
 
@@ -192,8 +193,8 @@ fn a_name_whose_holder_lives_is_refused_also_while_it_is_detached() {
     };
     assert_eq!(refused, taken(None));
     assert_eq!(
-        refused.answer(&named(2, "w")).map(|r| r.reason),
-        Some(AttachRefusal::NameTaken)
+        refused.answer(&named(2, "w")).reason,
+        AttachRefusal::NameTaken
     );
     assert_eq!(table.detached(at(2), InstanceId(1), GRACE), Loss::Detached);
     let refused = table.attach(at(3), &named(2, "w"), false).unwrap_err();
@@ -262,7 +263,8 @@ fn an_older_attachment_never_replaces_a_newer_one() {
         table.attach(at(0), &attach(1, 6), false),
         Err(Refusal::Outdated)
     );
-    assert_eq!(Refusal::Outdated.answer(&attach(1, 6)), None);
+    let answer = Refusal::Outdated.answer(&attach(1, 6));
+    assert_eq!(answer.reason, AttachRefusal::Outdated);
     table.detached(at(1), InstanceId(1), GRACE);
     assert_eq!(
         table.attach(at(1), &attach(1, 6), false),

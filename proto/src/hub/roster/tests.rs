@@ -32,6 +32,7 @@ fn attach(n: u64, counter: u64) -> Attach {
         reserve: 0,
         known: crate::wire::Known::default(),
         more: false,
+        relayed: false,
     }
 }
 

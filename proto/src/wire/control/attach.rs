@@ -33,6 +33,9 @@ pub struct Attach {
     pub known: Known,
     /// Whether more of that follows in [`KnownMore`](super::KnownMore) frames.
     pub more: bool,
+    /// Whether it lives behind the process at the other end of the link, which speaks for it: the
+    /// end of the link says nothing of its own end.
+    pub relayed: bool,
 }
 
 impl Attach {
@@ -64,6 +67,7 @@ impl Record for Attach {
         map.field(9, &self.attachments);
         map.field(10, &self.known);
         map.field(11, &self.more);
+        map.optional(12, &self.relayed.then_some(true));
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -79,6 +83,7 @@ impl Record for Attach {
             attachments: map.field(9)?,
             known: map.field(10)?,
             more: map.field(11)?,
+            relayed: map.optional(12)?.unwrap_or(false),
         })
     }
 }
@@ -201,6 +206,8 @@ pub enum AttachRefusal {
     TooManyPeers = 3,
     /// The declaration contradicts itself.
     Invalid = 4,
+    /// A later attachment of the instance is in use.
+    Outdated = 5,
 }
 
 impl AttachRefusal {
@@ -211,6 +218,7 @@ impl AttachRefusal {
             2 => Self::NameTaken,
             3 => Self::TooManyPeers,
             4 => Self::Invalid,
+            5 => Self::Outdated,
             _ => return None,
         })
     }
@@ -227,7 +235,8 @@ impl Value for AttachRefusal {
     }
 }
 
-/// Unbinds an instance from the link.
+/// Unbinds an instance from the link. Downwards it says that the hub is lost, until it is found
+/// again, or who is known to be gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detach {
     /// The instance.

@@ -89,6 +89,8 @@ pub struct RosterPeer {
     pub message_cap: u64,
     /// What it has declared; `None` where that has not changed.
     pub namespaces: Option<Vec<NamespaceDeclaration>>,
+    /// What may be under way to it as replies beside its budget, in bytes.
+    pub reserve: u64,
 }
 
 impl Record for RosterPeer {
@@ -104,6 +106,7 @@ impl Record for RosterPeer {
         map.field(9, &self.budget);
         map.field(10, &self.message_cap);
         map.optional(11, &self.namespaces);
+        map.optional(12, &Some(self.reserve).filter(|reserve| *reserve > 0));
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -119,6 +122,7 @@ impl Record for RosterPeer {
             budget: map.field(9)?,
             message_cap: map.field(10)?,
             namespaces: map.optional(11)?,
+            reserve: map.optional(12)?.unwrap_or(0),
         })
     }
 }
