@@ -60,6 +60,20 @@ pub struct Config {
     pub send_buffer_total: u64,
     /// Requests of this node to one peer without an outcome. Default 1,024; at most 1,500.
     pub pending_requests: usize,
+    /// Namespaces that the application opens. Default 1,024, which is the most: every member holds
+    /// the list of every other.
+    pub namespaces: usize,
+    /// Names with a request handler in all namespaces together, and likewise names with a listener.
+    /// Default 1,024, which is the most, as of namespaces; who needs more listens to all events.
+    pub names: usize,
+    /// Namespaces that others have named while this node was not ready, and that are not open. What
+    /// is sent to further ones is refused as full. Default 256: they are apart from `namespaces`, so
+    /// that strangers cannot use those up.
+    pub unopened_namespaces: usize,
+    /// Bytes of answers that may wait for the other end of a link to read them. Beyond, a link that
+    /// goes on asking is closed. Default 1 MiB: thousands of answers; honest peers wait for one before
+    /// they ask again.
+    pub answers: usize,
     /// Attachments of one message, sent or accepted; on a hub also of one that it passes on. Peers
     /// tell each other, so that a message with more than its receiver or the hub takes is refused
     /// where it is sent. Default 16; at most 128.
@@ -120,6 +134,10 @@ impl Default for Config {
             send_messages: 65_536,
             send_buffer_total: 64 << 20,
             pending_requests: 1024,
+            namespaces: limits::NAMESPACES,
+            names: limits::NAMES,
+            unopened_namespaces: 256,
+            answers: 1 << 20,
             attachments: limits::ATTACHMENTS,
             attachments_pair: 64,
             deadline: Duration::from_secs(10),
@@ -156,7 +174,7 @@ pub struct ConfigError {
 impl Config {
     /// Checks what would make the protocol stand still.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(&'static str, u64, bool, &'static str); 10] = [
+        let rules: [(&'static str, u64, bool, &'static str); 14] = [
             (
                 "receive_budget",
                 self.receive_budget,
@@ -186,6 +204,30 @@ impl Config {
                 self.message_cap,
                 u32::try_from(self.message_cap).is_ok(),
                 "below 4 GiB",
+            ),
+            (
+                "reply_reserve",
+                self.reply_reserve,
+                self.reply_reserve / u64::from(self.reply_credit.max(1)) <= 32_768,
+                "at most 32,768 times reply_credit: a mark names the flow of each reply, in one frame",
+            ),
+            (
+                "namespaces",
+                self.namespaces as u64,
+                self.namespaces <= limits::NAMESPACES,
+                "at most 1,024, which every hub takes",
+            ),
+            (
+                "names",
+                self.names as u64,
+                self.names <= limits::NAMES,
+                "at most 1,024, which every hub takes",
+            ),
+            (
+                "answers",
+                self.answers as u64,
+                self.answers >= 64 * 1024,
+                "at least 64 KiB, so that a burst of attachments closes no link",
             ),
             (
                 "pending_requests",

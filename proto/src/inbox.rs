@@ -13,11 +13,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use self::departed::Departed;
+use crate::config::Config;
 use crate::id::{InstanceId, NamespaceId};
 use crate::message::{Payload, Receipt};
 use crate::talk::Place;
 use crate::time::Instant;
-use crate::wire::{NamespaceDeclaration, RawNames, Refusal, WireError};
+use crate::wire::{NamespaceDeclaration, RawNames, Refusal, WireError, is_name};
 
 /// The names that an application handles in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub struct Names {
 
 #[derive(Debug)]
 pub(crate) struct Inbox<F> {
+    limits: Limits,
+    /// How many namespaces the application has opened.
+    opened: usize,
     namespaces: Vec<Namespace<F>>,
     by_name: BTreeMap<String, usize>,
     /// What the last message was for that is handled here: messages come in runs.
@@ -107,14 +111,36 @@ pub enum NameError {
         "a namespace name has 1 to 255 bytes of UTF-8 without NUL and does not start with `$`; `_` is the default one"
     )]
     Invalid,
-    /// There are as many namespaces as a peer may open.
-    #[error("1,024 namespaces are open already, the most that a peer may have")]
-    TooMany,
+    /// There are as many namespaces as [`Config::namespaces`](crate::Config::namespaces) allows.
+    #[error(
+        "{value} namespaces are open already, as many as `namespaces` allows; it can be up to 1,024"
+    )]
+    TooMany {
+        /// The limit.
+        value: usize,
+    },
 }
 
-/// How many namespaces a peer may open, and how many names it may declare in all of them: every
-/// member holds them all.
-const MOST_NAMES: usize = 1024;
+/// How many namespaces and names there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// That the application opens.
+    pub(crate) namespaces: usize,
+    /// That others named while all was pending, and the application has not opened.
+    pub(crate) unopened: usize,
+    /// Handlers in all namespaces, and likewise listeners.
+    pub(crate) names: usize,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            namespaces: config.namespaces,
+            unopened: config.unopened_namespaces,
+            names: config.names,
+        }
+    }
+}
 
 /// Names that cannot be declared. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,17 +154,21 @@ pub enum DeclareError {
     UnknownNamespace,
     /// More names than a peer may declare.
     #[error(
-        "{count} handler or listener names are more than the 1,024 that a peer may declare; who needs more listens to all events"
+        "{count} handler or listener names are more than `names` allows ({value}, at most 1,024); who needs more listens to all events"
     )]
     TooMany {
         /// Names of the kind of which there are most.
         count: usize,
+        /// The limit, [`Config::names`](crate::Config::names).
+        value: usize,
     },
 }
 
 impl<F> Inbox<F> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            limits,
+            opened: 0,
             namespaces: Vec::new(),
             by_name: BTreeMap::new(),
             recent: None,
@@ -149,21 +179,24 @@ impl<F> Inbox<F> {
 
     /// Opens a namespace, or finds it again. `true` if it was not open.
     pub(crate) fn open(&mut self, shown: &str) -> Result<(NamespaceId, bool), NameError> {
-        let bad = shown.is_empty() || shown.len() > 255 || shown.starts_with('$');
-        if bad || shown.bytes().any(|byte| byte == 0) {
+        if !is_name(shown) || shown.starts_with('$') {
             return Err(NameError::Invalid);
         }
         let name = match shown {
             "_" => "",
             other => other,
         };
-        if !self.by_name.contains_key(name) && self.namespaces.len() >= MOST_NAMES {
-            return Err(NameError::TooMany);
+        let known = self.by_name.get(name).copied();
+        let is_open = known.is_some_and(|at| self.namespaces[at].opened);
+        let value = self.limits.namespaces;
+        if !is_open && self.opened >= value {
+            return Err(NameError::TooMany { value });
         }
         let at = self.at(name);
         let namespace = &mut self.namespaces[at];
         let new = !namespace.opened;
         namespace.opened = true;
+        self.opened += usize::from(new);
         Ok((NamespaceId(at as u32), new))
     }
 
@@ -206,7 +239,7 @@ impl<F> Inbox<F> {
     pub(crate) fn check(&self, id: NamespaceId, names: &Names) -> Result<(), DeclareError> {
         let all = names.handlers.iter().chain(&names.listeners);
         for name in all {
-            if name.is_empty() || name.len() > 255 || name.bytes().any(|byte| byte == 0) {
+            if !is_name(name) {
                 return Err(DeclareError::BadName);
             }
         }
@@ -220,8 +253,9 @@ impl<F> Inbox<F> {
             handlers += namespace.names.handlers.len();
             listeners += namespace.names.listeners.len();
         }
+        let value = self.limits.names;
         match handlers.max(listeners) {
-            count if count > MOST_NAMES => Err(DeclareError::TooMany { count }),
+            count if count > value => Err(DeclareError::TooMany { count, value }),
             _ => Ok(()),
         }
     }
@@ -276,6 +310,12 @@ impl<F> Inbox<F> {
         refused
     }
 
+    /// Whether no more namespaces may begin that only others have named. They take nothing from what
+    /// the application may open.
+    fn has_no_room(&self) -> bool {
+        self.namespaces.len() - self.opened >= self.limits.unopened
+    }
+
     /// Where a message with these names goes, and its name as the application knows it.
     #[inline]
     pub(crate) fn find(
@@ -304,7 +344,7 @@ impl<F> Inbox<F> {
         let (namespace, event) = raw.check()?;
         let at = match self.by_name.get(namespace) {
             Some(at) => Some(*at),
-            None if self.ready || self.namespaces.len() >= MOST_NAMES => None,
+            None if self.ready || self.has_no_room() => None,
             None => Some(self.at(namespace)),
         };
         let name = at.and_then(|at| self.namespaces[at].known_name(event, request));
@@ -335,7 +375,12 @@ impl<F> Inbox<F> {
         item: Item<F>,
     ) -> Result<Option<NamespaceId>, (Item<F>, Refusal)> {
         let Some(at) = to.namespace else {
-            return Err((item, Refusal::NoNamespace));
+            let reason = match self.ready {
+                true => Refusal::NoNamespace,
+                // It may be opened yet, but too many wait for that.
+                false => Refusal::Full,
+            };
+            return Err((item, reason));
         };
         let refuses_unknown = self.ready;
         let namespace = &mut self.namespaces[at];

@@ -36,7 +36,7 @@ pub use links::{Hangup, LinkConfig, LinkOrigin, Read, UnknownLink, WriteError};
 use crate::config::{Config, ConfigError, Role};
 use crate::group::Roster;
 use crate::id::{Generation, InstanceId, LinkId, NamespaceId, PeerId, PeerName, RequestId};
-use crate::inbox::{DeclareError, Inbox, NameError, Names};
+use crate::inbox::{DeclareError, Inbox, Limits, NameError, Names};
 use crate::link::WriteBatch;
 use crate::output::{Event, Output, Wake};
 use crate::relay::Relay;
@@ -200,7 +200,7 @@ impl<F> Node<F> {
             uplink: Uplink::default(),
             relay: Relay::default(),
             dial: Dial::default(),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(Limits::of(&config)),
             hungry: Hungry::default(),
             serving: Serving::new(),
             requests: Requests::new(),

@@ -113,6 +113,7 @@ fn scenario_f1_the_defaults_are_those_that_are_published() {
     );
     assert_eq!(config.send_buffer_total, 64 << 20);
     assert_eq!(config.pending_requests, 1024);
+    assert_eq!((config.namespaces, config.names), (1024, 1024));
     assert_eq!((config.attachments, config.attachments_pair), (16, 64));
     let first = config.first_contact;
     assert_eq!(

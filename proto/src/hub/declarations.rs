@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::group::declarations::Declarations;
-use crate::wire::{Declare, NamespaceDeclaration};
+use crate::wire::{Declare, NamespaceDeclaration, limits};
 
 /// How much one peer may declare. All members hold it, so it is bounded for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub(crate) struct DeclareLimits {
 impl Default for DeclareLimits {
     fn default() -> Self {
         Self {
-            namespaces: 1024,
-            handlers: 1024,
-            listeners: 1024,
+            namespaces: limits::NAMESPACES,
+            handlers: limits::NAMES,
+            listeners: limits::NAMES,
         }
     }
 }

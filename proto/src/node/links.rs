@@ -281,6 +281,10 @@ impl<F> Node<F> {
                     self.stats.frames += 1;
                     let of_link = received.frame.header.kind.is_link_local();
                     self.on_frame(id, received);
+                    if of_link && self.is_flooded(id) {
+                        let text = "it asks for more answers than it reads";
+                        self.close_link(id, CloseCode::WriteStalled, text);
+                    }
                     open = self.is_listening(id);
                     // Only what the link itself says opens it and attaches instances.
                     if of_link && let Some(limit) = self.frame_limit(id) {
@@ -307,6 +311,12 @@ impl<F> Node<F> {
         }
         self.rearm(id);
         Ok(())
+    }
+
+    /// Whether more answers wait for the other end than may.
+    fn is_flooded(&self, id: LinkId) -> bool {
+        let link = self.links.get(id);
+        link.is_some_and(|link| link.control.len() > self.config.answers)
     }
 
     fn drop_rx(&mut self, mut rx: Receiver<F>) {

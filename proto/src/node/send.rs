@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::talk::Draft;
 use crate::time::Instant;
-use crate::wire::{flags, flow, limits};
+use crate::wire::{flags, flow, is_name};
 
 impl<F> Node<F> {
     /// Sends an event. `Ok` means accepted into a bounded buffer.
@@ -161,8 +161,7 @@ impl<F> Node<F> {
         if self.inbox.name(message.namespace).is_none() {
             return Err(SendRefusal::UnknownNamespace);
         }
-        let name = message.event.as_bytes();
-        if name.is_empty() || name.len() > limits::NAME || name.contains(&0) {
+        if !is_name(&message.event) {
             return Err(SendRefusal::BadName);
         }
         let count = message.attachments.len();

@@ -21,6 +21,7 @@ impl<F> Node<F> {
             }
             self.talks.insert(instance, talk);
         }
+        // Nothing between the look above and this one takes a conversation out.
         self.talks
             .get_mut(instance)
             .expect("it was there, or has just been put there")

@@ -12,11 +12,11 @@ use crate::id::InstanceId;
 use crate::run_map::RunMap;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
-use crate::wire::{Header, MarkBody, SliceBody, flags};
+use crate::wire::{Header, MarkBody, SliceBody, flags, limits};
 
 /// How many flows a sender may open: as many namespaces and streams as a peer may have. Every one
 /// takes memory here for the life of the conversation, used or not.
-const MOST_FLOWS: usize = 1024 + 64;
+const MOST_FLOWS: usize = limits::NAMESPACES + 64;
 
 /// Handles received after which a mark goes at once: a quarter of what a pair may have under way.
 const HANDLES_TO_MARK: usize = 16;

@@ -125,12 +125,19 @@ pub(super) fn check_name(name: &str) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Whether `name` may be that of an event, a request, a room or, shown, a namespace: 1 to 255 bytes
+/// without NUL.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && check_name(name).is_ok()
+}
+
 /// Appends a short string.
 ///
 /// # Panics
 ///
 /// If it has more than [`limits::NAME`] bytes, which the API has refused long before.
 pub(super) fn put_name(out: &mut Vec<u8>, name: &str) {
+    // Names of the application pass `is_name`, and what came over the wire had a length of 8 bits.
     let len = u8::try_from(name.len()).expect("a name has at most 255 bytes");
     out.push(len);
     out.extend_from_slice(name.as_bytes());
@@ -142,6 +149,8 @@ pub(super) fn put_name(out: &mut Vec<u8>, name: &str) {
 ///
 /// If it does not fit 16 bits; the frame would be far over its limit.
 pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
+    // Credits are bounded by the flows of a pair (1,088 and 1,500 pending requests), lists of control
+    // bodies by their slices.
     let count = u16::try_from(count).expect("a list has at most 65,535 entries");
     out.extend_from_slice(&count.to_be_bytes());
 }
@@ -152,6 +161,7 @@ pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
 ///
 /// If it does not fit 32 bits; the frame would be far over its limit.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    // A failure's texts are cut to the credit of their request, whose length has 32 bits itself.
     let len = u32::try_from(text.len()).expect("a text has at most 4 GiB");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(text.as_bytes());

@@ -228,6 +228,8 @@ impl Header {
 /// The length field of a frame whose body has `body_len` bytes.
 fn length_field(body_len: usize) -> [u8; Header::LENGTH_FIELD] {
     let length = u32::try_from(Header::LEN - Header::LENGTH_FIELD + body_len);
+    // A message fits its receiver's cap, which `Config::check` and the codec of rosters keep below
+    // 4 GiB; a frame is a part of one.
     length.expect("a frame is shorter than 4 GiB").to_be_bytes()
 }
 

@@ -14,6 +14,10 @@ pub const ATTACHMENTS: u8 = 16;
 pub const KERNEL_ATTACHMENTS: u8 = 253;
 /// How many attachments of one sender may be on their way to one receiver: a hub holds no more.
 pub const PAIR_ATTACHMENTS: usize = 128;
+/// How many namespaces a peer may have.
+pub const NAMESPACES: usize = 1024;
+/// How many handler names a peer may have over all namespaces, and how many names of listeners.
+pub const NAMES: usize = 1024;
 /// How many frames that need no credit a conversation may have on their way, without their
 /// receiver's mark: half of what a hub queues of them for one source.
 pub const UNCREDITED: u64 = 32_768;

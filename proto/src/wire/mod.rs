@@ -16,6 +16,7 @@ pub use body::*;
 pub use codes::{CloseCode, Refusal};
 pub use control::*;
 pub use deframer::{Deframer, Frame};
+pub(crate) use fields::is_name;
 pub use header::{Header, Kind, flags, frame};
 
 /// Why bytes of a peer are not what the protocol allows. A fault of the peer, never of the caller.

@@ -12,6 +12,7 @@ mod fairness;
 mod flows;
 mod framing;
 mod handles;
+mod limits;
 mod queues;
 mod requests;
 mod time;
