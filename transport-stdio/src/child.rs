@@ -48,10 +48,10 @@ impl Child {
         self.shared.pid()
     }
 
-    /// Ends the child and starts it no more: its link is closed with a goodbye, and if it does not
-    /// end, it is told and then made to by signals, as its
-    /// [`StopLadder`](crate::supervise::StopLadder) says. Requests to it that are under way end as
-    /// unknown. [`ChildEvent::Ended`] follows.
+    /// Ends the child and starts it no more: what is under way between it and this process may end,
+    /// its link is closed with a goodbye, and if it does not end, it is told and then made to by
+    /// signals, as its [`StopLadder`](crate::supervise::StopLadder) says. Requests that take longer
+    /// than their grace end as unknown. [`ChildEvent::Ended`] follows.
     pub fn stop(&self) {
         self.shared.demand(Wish::Stop);
     }

@@ -30,7 +30,13 @@ pub struct Supervision {
     begun: bool,
     attempt: u32,
     run: Option<Run>,
+    /// Whether the link is closed as soon as nothing is under way over it.
+    finishing: bool,
 }
+
+/// How often it is looked whether a child that is to stop has finished: nobody tells an actor of each
+/// message that ends.
+const FINISHED_LOOK: Duration = Duration::from_millis(5);
 
 /// How long the end of a link waits for the exit of the process before it is told. The kernel closes
 /// the descriptors of a process that ends before it says that it has ended.
@@ -73,6 +79,7 @@ impl Supervision {
             begun: false,
             attempt: 0,
             run: None,
+            finishing: false,
         }
     }
 
@@ -287,7 +294,9 @@ impl Supervision {
         while let Some(action) = self.supervisor.poll_action() {
             match action {
                 Action::Spawn { attempt } => self.spawn(stage, attempt),
+                Action::Finish => self.finishing = true,
                 Action::CloseLink => {
+                    self.finishing = false;
                     if let Some(link) = self.run.as_ref().and_then(|run| run.link) {
                         // It may have ended in this very turn, which is told in the next.
                         let _ = stage.disconnect(link);
@@ -354,6 +363,7 @@ impl Supervision {
             let _ = process.try_reap();
         }
         self.shared.set_process(None);
+        self.finishing = false;
         let Some(run) = self.run.take() else {
             return;
         };
@@ -377,11 +387,18 @@ impl Supervision {
         }));
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// Whether nothing is under way with a child that is to stop when it has finished.
+    fn has_finished(&self, stage: &Stage<'_>) -> bool {
+        let link = self.run.as_ref().and_then(|run| run.link);
+        self.finishing && link.is_none_or(|link| stage.is_settled(link))
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
         let run = self.run.as_ref();
         let hello_by = run.and_then(|run| run.hello_by);
         let cut = run.and_then(|run| run.cut.as_ref().map(|(at, _)| *at));
-        let all = [self.supervisor.deadline(), hello_by, cut];
+        let look = self.finishing.then(|| now + FINISHED_LOOK);
+        let all = [self.supervisor.deadline(), hello_by, cut, look];
         all.into_iter().flatten().min()
     }
 }
@@ -404,9 +421,15 @@ impl Actor for Supervision {
         if self.act(stage).is_break() {
             return Next::Done;
         }
+        if self.has_finished(stage) {
+            self.supervisor.handle_finished(stage.now());
+            if self.act(stage).is_break() {
+                return Next::Done;
+            }
+        }
         match more {
             true => Next::Again,
-            false => Next::Wait(self.deadline()),
+            false => Next::Wait(self.deadline(stage.now())),
         }
     }
 }

@@ -38,6 +38,7 @@ fn play(role: &str) {
         "swallows" => swallows(),
         "stubborn" => stubborn(),
         "starts a grandchild" => starts_a_grandchild(),
+        "thinks" => thinks(),
         "parent" => parent(),
         role => panic!("unknown role {role}"),
     }
@@ -46,6 +47,7 @@ fn play(role: &str) {
 /// A ladder for tests that have to climb it.
 fn short() -> StopLadder {
     StopLadder {
+        finish_grace: Duration::from_millis(50),
         close_grace: Duration::from_millis(50),
         term_grace: Duration::from_millis(50),
         ..StopLadder::default()
@@ -429,6 +431,52 @@ fn a_well_written_child_ends_by_itself_when_it_is_stopped() {
         let ending = ending(&mut parent, &child);
         assert!(ending.stopped && ending.gave_up.is_none());
     }
+}
+
+/// Answers each request after it has thought for 200 ms.
+fn thinks() {
+    let mut pump = Pump::child(&["think"]).unwrap();
+    pump.serve(|pump, question| {
+        std::thread::sleep(Duration::from_millis(200));
+        pump.answer(&question, b"thought");
+    });
+}
+
+#[test]
+fn a_child_that_is_stopped_may_finish_what_it_was_asked() {
+    for channel in [Channel::Socketpair, Channel::Pipes] {
+        let mut parent = Pump::hub();
+        let child = role("thinks").channel(channel).spawn_on(&mut parent);
+        let child = child.unwrap();
+        let first = parent.request(&child, "think", b"");
+        assert_eq!(parent.reply(first), b"thought", "it is there");
+        let asked: Vec<_> = (0..3)
+            .map(|_| parent.request(&child, "think", b""))
+            .collect();
+        child.stop();
+        for id in asked {
+            assert_eq!(parent.reply(id), b"thought");
+        }
+        assert!(parent.exited(&child).exit.success());
+    }
+}
+
+#[test]
+fn a_stop_waits_no_longer_than_its_grace_for_what_is_under_way() {
+    let mut parent = Pump::hub();
+    let child = role("swallows")
+        .stop_ladder(short())
+        .spawn_on(&mut parent)
+        .unwrap();
+    let first = parent.request(&child, "maybe", &[0]);
+    assert_eq!(parent.reply(first), b"yes");
+    let id = parent.request(&child, "maybe", &[1]);
+    let next = parent.request(&child, "maybe", &[2]);
+    assert_eq!(parent.reply(next), b"yes", "the one before is taken");
+    child.stop();
+    let outcome = parent.outcome(id);
+    assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    parent.ended(&child);
 }
 
 /// Ignores the end of its link and `SIGTERM`, and so does what it started.

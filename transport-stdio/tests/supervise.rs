@@ -52,8 +52,10 @@ impl Story {
         self.actions()
     }
 
+    /// Stops a child with which nothing is under way.
     fn stop(&mut self) -> Vec<Action> {
         self.supervisor.stop(self.now);
+        self.supervisor.handle_finished(self.now);
         self.actions()
     }
 
@@ -110,7 +112,7 @@ fn restart_delay(actions: &[Action]) -> u128 {
 #[test]
 fn a_child_that_ends_when_its_link_does_is_never_signalled() {
     let mut story = Story::running(Restart::never());
-    assert_eq!(story.stop(), [Action::CloseLink]);
+    assert_eq!(story.stop(), [Action::Finish, Action::CloseLink]);
     assert_eq!(story.millis_to_deadline(), Some(2000));
     assert_eq!(story.after(1999), []);
     assert_eq!(story.exit(0), []);
@@ -128,7 +130,7 @@ fn a_child_that_ends_when_its_link_does_is_never_signalled() {
 #[test]
 fn a_child_that_will_not_end_is_asked_then_told_then_killed() {
     let mut story = Story::running(Restart::always(5));
-    assert_eq!(story.stop(), [Action::CloseLink]);
+    assert_eq!(story.stop(), [Action::Finish, Action::CloseLink]);
     assert_eq!(story.after(2000), [TERM]);
     assert_eq!(story.after(1999), []);
     assert_eq!(story.after(1), [KILL]);
@@ -143,9 +145,27 @@ fn a_child_that_will_not_end_is_asked_then_told_then_killed() {
 }
 
 #[test]
+fn what_is_under_way_may_finish_before_the_link_is_closed_but_not_for_ever() {
+    let mut story = Story::running(Restart::never());
+    story.supervisor.stop(story.now);
+    assert_eq!(story.actions(), [Action::Finish]);
+    assert_eq!(story.after(1999), []);
+    assert_eq!(story.after(1), [Action::CloseLink]);
+    story.supervisor.handle_finished(story.now);
+    assert_eq!(story.actions(), [], "it comes too late to mean anything");
+    assert_eq!(story.after(2000), [TERM]);
+
+    let mut story = Story::running(Restart::never());
+    story.supervisor.stop(story.now);
+    assert_eq!(story.after(500), [Action::Finish]);
+    assert_eq!(story.link_closed(), [], "there is nothing to close");
+    assert_eq!(story.after(2000), [TERM]);
+}
+
+#[test]
 fn a_driver_that_slept_through_both_graces_does_not_skip_the_second() {
     let mut story = Story::running(Restart::never());
-    assert_eq!(story.stop(), [Action::CloseLink]);
+    assert_eq!(story.stop(), [Action::Finish, Action::CloseLink]);
     assert_eq!(story.after(60_000), [TERM]);
     assert_eq!(story.millis_to_deadline(), Some(2000));
 }
@@ -153,7 +173,7 @@ fn a_driver_that_slept_through_both_graces_does_not_skip_the_second() {
 #[test]
 fn stopping_twice_does_not_start_the_ladder_again() {
     let mut story = Story::running(Restart::never());
-    assert_eq!(story.stop(), [Action::CloseLink]);
+    assert_eq!(story.stop(), [Action::Finish, Action::CloseLink]);
     assert_eq!(story.after(1500), []);
     assert_eq!(story.stop(), []);
     assert_eq!(story.millis_to_deadline(), Some(500));

@@ -18,6 +18,7 @@ enum Input {
     LinkClosed,
     Stop,
     Kill,
+    Finished,
     /// Time passes, in milliseconds, and the driver looks.
     Pass(u64),
     /// Time passes and the driver is late: the next input comes before its timeout.
@@ -37,6 +38,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => Just(Input::LinkClosed),
         1 => Just(Input::Stop),
         1 => Just(Input::Kill),
+        1 => Just(Input::Finished),
         3 => (0_u64..4000).prop_map(Input::Pass),
         1 => (0_u64..90_000).prop_map(Input::Late),
         8 => Just(Input::ToDeadline),
@@ -53,10 +55,11 @@ fn grace() -> impl Strategy<Value = Duration> {
 }
 
 prop_compose! {
-    fn ladder()(close in grace(), term in grace(), drain in grace(), sweep in any::<bool>())
+    fn ladder()(finish in grace(), close in grace(), term in grace(), drain in grace(), sweep in any::<bool>())
         -> StopLadder
     {
         StopLadder {
+            finish_grace: finish,
             close_grace: close,
             term_grace: term,
             drain_grace: drain,
@@ -136,6 +139,8 @@ impl Checker {
         assert!(!self.ended, "{action:?} after the end");
         match action {
             Action::Spawn { attempt } => self.spawn(now, *attempt),
+            // Whether it finishes is one of the inputs.
+            Action::Finish => {}
             Action::CloseLink => self.close_link(now),
             Action::Signal(signal) => self.signal(now, *signal),
             Action::DropLink => self.drop_link(now),
@@ -398,6 +403,10 @@ impl Driver {
             }
             Input::Kill => {
                 supervisor.kill(now);
+                Ok(())
+            }
+            Input::Finished => {
+                supervisor.handle_finished(now);
                 Ok(())
             }
             Input::Pass(_) | Input::Late(_) | Input::ToDeadline | Input::Back(_) => Ok(()),

@@ -165,6 +165,14 @@ impl<F> Node<F> {
             && self.talks.values().all(|talk| talk.out.is_settled())
     }
 
+    /// Whether nothing of this node's is under way with one instance: no message that it has not
+    /// taken, and no request without its outcome, in either direction.
+    pub fn is_settled_with(&self, instance: InstanceId) -> bool {
+        let talk = self.talks.get(instance);
+        let ours = talk.is_none_or(|talk| talk.pending == 0 && talk.out.is_settled());
+        ours && !self.serving.serves(instance)
+    }
+
     /// The messages and requests that are not known to be taken.
     pub fn undelivered(&self) -> Vec<MessageId> {
         let talks = self.talks.values();

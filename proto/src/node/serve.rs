@@ -65,6 +65,11 @@ impl Serving {
         }
     }
 
+    /// Whether something of this instance was taken and not answered.
+    pub(super) fn serves(&self, from: InstanceId) -> bool {
+        self.slots.iter().any(|(_, taken)| taken.from == from)
+    }
+
     fn of(&self, from: InstanceId) -> Vec<(Ticket, Option<u64>)> {
         let all = self.slots.iter().filter(|(_, taken)| taken.from == from);
         all.map(|(at, taken)| {

@@ -391,6 +391,14 @@ impl Stage<'_> {
         let _ = self.engine.node.handle_hangup(now, link, cause);
     }
 
+    /// Whether nothing of this node's is under way with those that are attached over the link; see
+    /// [`Node::is_settled_with`].
+    pub fn is_settled(&self, link: LinkId) -> bool {
+        let node = self.node();
+        let mut attached = node.attached_over(link);
+        attached.all(|instance| node.is_settled_with(instance))
+    }
+
     /// Ends a link in good order; see [`Node::disconnect`].
     ///
     /// # Errors

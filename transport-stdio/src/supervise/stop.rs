@@ -6,12 +6,17 @@ use switchboard_proto::Instant;
 
 /// How long a child is given at each rung on the way to its end.
 ///
-/// A child is stopped by closing its link, which a well-written one takes as the end of its work;
+/// A child is stopped by waiting until what is under way between it and this process has ended, its
+/// requests and ours; by closing its link, which a well-written one takes as the end of its work;
 /// then by `SIGTERM` to its process group; then by `SIGKILL` to it, after which there is nothing to
 /// wait for but the kernel. A grace of zero skips the wait and not the rung; `Duration::MAX` waits
 /// for as long as it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopLadder {
+    /// How long what is under way may take, until the link is closed. Default 2 s: most requests end
+    /// within it, and what does not has an outcome then (`Unknown`). What other peers have under way
+    /// with the child is not known here and not waited for.
+    pub finish_grace: Duration,
     /// From closing the link to `SIGTERM`. Default 2 s: enough to finish what is at hand and flush
     /// it, short enough for a person at a prompt.
     pub close_grace: Duration,
@@ -30,6 +35,7 @@ pub struct StopLadder {
 impl Default for StopLadder {
     fn default() -> Self {
         Self {
+            finish_grace: Duration::from_secs(2),
             close_grace: Duration::from_secs(2),
             term_grace: Duration::from_secs(2),
             drain_grace: Duration::from_millis(200),
@@ -41,6 +47,7 @@ impl Default for StopLadder {
 /// How far up a child is. The order is the order of climbing, and there is no way down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rung {
+    Finishing,
     Closing,
     Terminating,
     Killed,
@@ -59,6 +66,7 @@ impl StopLadder {
     /// driver that slept through several does not take them all at once.
     pub(super) fn at(&self, rung: Rung, now: Instant) -> Climb {
         let next = match rung {
+            Rung::Finishing => now.checked_add(self.finish_grace),
             Rung::Closing => now.checked_add(self.close_grace),
             Rung::Terminating => now.checked_add(self.term_grace),
             Rung::Killed => None,

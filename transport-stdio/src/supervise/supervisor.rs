@@ -39,6 +39,10 @@ pub enum Action {
         /// 1 for the first start, 2 for the first restart.
         attempt: u32,
     },
+    /// Look whether what is under way with the child has ended, now and as it goes on, and answer
+    /// with [`handle_finished`](Supervisor::handle_finished); until [`CloseLink`](Self::CloseLink)
+    /// or a signal comes instead.
+    Finish,
     /// Ask the child to end: say goodbye on the link, and close our direction of it. What the child
     /// still sends is still read.
     CloseLink,
@@ -181,10 +185,15 @@ impl Supervisor {
     /// Ends the child: climbs the [`StopLadder`] if it runs, and starts it no more. Told again, it
     /// changes nothing.
     pub fn stop(&mut self, now: Instant) {
+        self.stop_from(Rung::Finishing, now);
+    }
+
+    fn stop_from(&mut self, first: Rung, now: Instant) {
         self.hear(now);
         self.stopping = true;
         match &self.state {
             State::Idle | State::BackingOff { .. } => self.end(None),
+            State::Running(run) if run.link_open => self.climb_to(first),
             State::Running(_) => self.climb_to(Rung::Closing),
             // A start that is under way is stopped when it is through; a child that has ended only
             // needs to be put away; and what is over is over.
@@ -195,7 +204,7 @@ impl Supervisor {
     /// Ends the child at once: like [`stop`](Self::stop), but a running child's group is killed
     /// without any grace.
     pub fn kill(&mut self, now: Instant) {
-        self.stop(now);
+        self.stop_from(Rung::Closing, now);
         if matches!(self.state, State::Running(_)) {
             self.climb_to(Rung::Killed);
         }
@@ -239,6 +248,19 @@ impl Supervisor {
             self.decide(None);
         }
         Ok(())
+    }
+
+    /// Nothing is under way with the child any more: the answer to [`Action::Finish`]. Told at
+    /// another time, it changes nothing.
+    pub fn handle_finished(&mut self, now: Instant) {
+        self.hear(now);
+        if let State::Running(Run {
+            climb: Some(climb), ..
+        }) = &self.state
+            && climb.rung == Rung::Finishing
+        {
+            self.climb_to(Rung::Closing);
+        }
     }
 
     /// The child has ended, and is not reaped. Its stderr has been read as far as it went; its link
@@ -337,6 +359,7 @@ impl Supervisor {
                 State::Running(Run {
                     climb: Some(climb), ..
                 }) => match climb.rung {
+                    Rung::Finishing => self.reach(Rung::Closing),
                     Rung::Closing => self.reach(Rung::Terminating),
                     Rung::Terminating | Rung::Killed => self.reach(Rung::Killed),
                 },
@@ -375,6 +398,7 @@ impl Supervisor {
         };
         run.climb = Some(self.ladder.at(rung, self.now));
         match rung {
+            Rung::Finishing => self.actions.push_back(Action::Finish),
             Rung::Closing if run.link_open => self.actions.push_back(Action::CloseLink),
             Rung::Closing => {}
             Rung::Terminating => self
