@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use switchboard_os::app::{Draft, Setup};
 use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, NotTheHub, Side};
-use switchboard_os::{Address, ListenError, Stream};
+use switchboard_os::{Address, ConnectError, ListenError, Stream};
 use switchboard_proto::codec::{CodecTable, Encode};
 use switchboard_proto::name::{CallName, EventName};
 use switchboard_proto::outgoing::Receivers;
@@ -412,9 +412,10 @@ impl Board {
         Ok(board)
     }
 
-    pub(crate) fn dial(&mut self, address: Address) {
-        self.engine.join(address);
+    pub(crate) fn dial(&mut self, address: Address) -> Result<(), ConnectError> {
+        self.engine.join(address)?;
         self.flush();
+        Ok(())
     }
 
     pub(crate) fn listen_at(&mut self, address: &Address) -> Result<(), ListenError> {

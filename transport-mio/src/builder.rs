@@ -55,7 +55,7 @@ impl Builder {
         let address: Address = address.as_ref().parse()?;
         self.setup.config.role = Role::Member;
         let mut board = self.build()?;
-        board.dial(address);
+        board.dial(address)?;
         Ok(board)
     }
 

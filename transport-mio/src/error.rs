@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use switchboard_os::app::{BadName, NotMade, Wrong};
 use switchboard_os::engine::EngineError;
 use switchboard_os::process::InheritError;
-use switchboard_os::{AddressError, ListenError};
+use switchboard_os::{AddressError, ConnectError, ListenError};
 use switchboard_proto::codec::CodecError;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::TargetError;
@@ -20,12 +20,15 @@ use switchboard_proto::{
 use crate::incoming::IncomingRequest;
 
 /// Why there is no board, or why it does not take a name.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BoardError {
     /// The address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The hub cannot be reached there, and waiting would not change that.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// Nobody can listen at the address now.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -59,7 +62,6 @@ impl From<EngineError> for BoardError {
 }
 
 /// Why a message was not accepted. What was to be sent comes back with it.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
     /// The node refused it.
@@ -167,7 +169,7 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// An answer that was not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{reason}")]
 pub struct ReplyError {
     /// Why.
@@ -179,7 +181,7 @@ pub struct ReplyError {
 }
 
 /// Why a request has no reply.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The handler failed or panicked.
@@ -197,7 +199,7 @@ pub enum RequestError {
 }
 
 /// Why a request was certainly never run.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum NotRun {
     /// It was not accepted here.
@@ -238,3 +240,5 @@ fn cause(cause: UnknownCause) -> &'static str {
         UnknownCause::Closed => "this node was closed",
     }
 }
+
+switchboard_os::debug_says!(BoardError, SendError, RequestError, NotRun, ReplyError);

@@ -428,3 +428,20 @@ fn what_cannot_be_says_what_to_write() {
     });
     assert!(error.to_string().contains("closing"), "{error}");
 }
+
+#[test]
+fn a_join_that_cannot_succeed_ends_at_once_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = address_in(&folder).replace("/hub", "/missing/hub");
+    for (address, advice) in [
+        (missing.as_str(), "directory"),
+        ("tcp://192.0.2.1:7000", "127.0.0.1"),
+        ("tcp://nowhere", "write tcp://host:port"),
+        ("hub", "write unix:/absolute/path"),
+    ] {
+        let error = Board::join(address).unwrap_err();
+        assert!(error.to_string().contains(advice), "{error}");
+        // What `main` prints of an error that it returns.
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+}

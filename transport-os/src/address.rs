@@ -40,7 +40,7 @@ pub struct TcpHost {
 }
 
 /// An address that cannot be used, and what to write instead.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
     /// Neither `unix:` nor `tcp://`.
@@ -334,3 +334,5 @@ impl fmt::Display for Address {
         }
     }
 }
+
+crate::debug_says!(AddressError);

@@ -85,17 +85,20 @@ fn tcp_sends_small_writes_at_once() {
 }
 
 #[test]
-fn a_path_that_nobody_made_is_absent() {
+fn a_path_that_nobody_made_is_absent_and_waited_for_but_not_its_directory() {
     let folder = tempfile::tempdir().unwrap();
-    for path in ["s", "no/such/folder"] {
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for (path, waits) in [("s", true), ("no/such/folder", false), ("file/s", false)] {
         let address = Address::unix(folder.path().join(path)).unwrap();
         let error = refusal(&address);
-        assert!(matches!(error, ConnectError::Absent { .. }), "{error}");
+        assert_eq!(
+            matches!(error, ConnectError::Absent { .. }),
+            waits,
+            "{error}"
+        );
+        assert_eq!(error.is_permanent(), !waits, "{error}");
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
-    std::fs::write(folder.path().join("file"), "").unwrap();
-    let below = Address::unix(folder.path().join("file/s")).unwrap();
-    assert!(matches!(refusal(&below), ConnectError::Absent { .. }));
 }
 
 #[test]

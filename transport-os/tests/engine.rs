@@ -93,7 +93,7 @@ fn unix_address(folder: &tempfile::TempDir) -> Address {
 fn pair_over(address: &Address) -> (Pump, Pump) {
     let (mut hub, mut member) = (hub_pump(), member_pump("one"));
     let actual = hub.engine.listen(address).unwrap();
-    member.engine.join(actual);
+    member.engine.join(actual).unwrap();
     until("the attachment", &mut [&mut hub, &mut member], |pumps| {
         is_connected(pumps[1])
     });
@@ -163,7 +163,7 @@ fn a_hub_that_comes_later_is_found_and_the_reason_for_waiting_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let address = unix_address(&folder);
     let (mut hub, mut member) = (hub_pump(), member_pump("early"));
-    member.engine.join(address.clone());
+    member.engine.join(address.clone()).unwrap();
     let fault = member.engine.next_fault();
     assert!(
         matches!(
@@ -184,7 +184,7 @@ fn a_port_where_nobody_listens_is_a_fault_and_no_hang() {
     let address = Address::from(free.local_addr().unwrap());
     drop(free);
     let mut member = member_pump("lost");
-    member.engine.join(address);
+    member.engine.join(address).unwrap();
     let mut fault = None;
     until("the fault", &mut [&mut member], |pumps| {
         fault = pumps[0].engine.next_fault();
@@ -296,7 +296,7 @@ fn hazard_x2_a_defect_ends_its_own_node_and_nobody_elses() {
     let address = unix_address(&folder);
     let (mut hub, mut healthy) = pair_over(&address);
     let mut victim = member_pump("victim");
-    victim.engine.join(address);
+    victim.engine.join(address).unwrap();
     until("the second", &mut [&mut hub, &mut victim], |pumps| {
         is_connected(pumps[1])
     });
@@ -433,7 +433,7 @@ fn hazard_x6_accept_without_descriptors_pauses_and_then_goes_on() {
     hoard.truncate(hoard.len() - 1);
     // The one that is left is for this end of the connection.
     let mut member = member_pump("late");
-    member.engine.join(address);
+    member.engine.join(address).unwrap();
     until("the pause", &mut [&mut hub], |pumps| {
         pumps[0].engine.stats().accept_pauses > 0
     });

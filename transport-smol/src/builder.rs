@@ -209,7 +209,7 @@ impl Builder {
         let mut listens = None;
         match self.begin {
             Begin::At { address, hub: true } => listens = Some(engine.listen(&address?)?),
-            Begin::At { address, .. } => engine.join(address?),
+            Begin::At { address, .. } => engine.join(address?)?,
             Begin::Over(stream) => {
                 engine.adopt(stream, Side::Parent);
             }

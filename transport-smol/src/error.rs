@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use switchboard_os::app::{BadName, NotMade, RegisterError, Wrong};
 use switchboard_os::engine::EngineError;
 use switchboard_os::process::InheritError;
-use switchboard_os::{AddressError, ListenError};
+use switchboard_os::{AddressError, ConnectError, ListenError};
 use switchboard_proto::codec::CodecError;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::TargetError;
@@ -14,12 +14,15 @@ use switchboard_proto::wire::{AttachRefusal, Refusal};
 use switchboard_proto::{Message, NameError, SendRefusal, UnknownCause};
 
 /// Why there is no peer.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
     /// The address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The hub cannot be reached there, and waiting would not change that.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The address cannot be listened at.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -44,14 +47,15 @@ pub enum JoinError {
 }
 
 /// Why a connection is not to be waited for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The hub was reached and does not take this peer. It is tried again by the rules of
     /// `Config::reconnect`; a name can become free.
     #[error("the hub refused this peer: {}", words(*.0))]
     Refused(AttachRefusal),
-    /// The rules of `Config::reconnect` allow no further attempt.
+    /// The rules of `Config::reconnect` allow no further attempt, or the last one failed with what
+    /// does not pass by itself.
     #[error("no further attempt is made to reach the hub; the last one: {last}")]
     GaveUp {
         /// What the last attempt failed with; may be empty.
@@ -73,7 +77,6 @@ fn words(reason: AttachRefusal) -> &'static str {
 }
 
 /// What went wrong with a request. At most 64 bytes.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The handler failed or panicked.
@@ -97,7 +100,7 @@ struct Inner {
 }
 
 /// Why a message was not sent or not started.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// This node did not accept it.
@@ -176,15 +179,6 @@ impl From<NotMade> for NotSent {
     }
 }
 
-impl fmt::Debug for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NotSent")
-            .field("reason", &self.0.reason)
-            .field("message", &self.0.message)
-            .finish_non_exhaustive()
-    }
-}
-
 impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.reason, f)
@@ -229,3 +223,5 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
+
+switchboard_os::debug_says!(JoinError, ConnectionError, RequestError, NotSent, Reason);

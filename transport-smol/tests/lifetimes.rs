@@ -424,3 +424,20 @@ fn hazard_x2_a_defect_ends_its_own_peer_and_nobody_elses() {
         assert_eq!(sum, 5);
     });
 }
+
+#[test]
+fn a_join_that_cannot_succeed_ends_at_once_and_says_what_to_do() {
+    let place = Place::new();
+    let missing = place.address().replace("/hub.sock", "/missing/hub.sock");
+    for (address, advice) in [
+        (missing.as_str(), "make the directory"),
+        ("tcp://192.0.2.1:7000", "127.0.0.1"),
+        ("tcp://nowhere", "write tcp://host:port"),
+        ("hub", "write unix:/absolute/path"),
+    ] {
+        let error = run(join(address)).unwrap_err();
+        assert!(error.to_string().contains(advice), "{error}");
+        // What `main` prints of an error that it returns.
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+}

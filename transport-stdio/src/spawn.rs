@@ -38,7 +38,7 @@ pub struct Spawn {
 }
 
 /// A child that could not be started, or not here.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The name that it shall have cannot be one.
@@ -264,6 +264,8 @@ impl fmt::Debug for Spawn {
             .finish_non_exhaustive()
     }
 }
+
+switchboard_os::debug_says!(StartError);
 
 #[cfg(test)]
 mod tests {

@@ -318,6 +318,8 @@ impl Checker {
                 self.stopped |= !self.ended;
                 self.kill_asked = true;
             }
+            // Closes the link earlier than its grace, which is the driver's to see.
+            (Input::Finished, _) => {}
             (Input::Pass(_) | Input::Late(_) | Input::ToDeadline | Input::Back(_), _) => {}
         }
         true

@@ -47,6 +47,18 @@ impl<F> Node<F> {
         }
     }
 
+    /// As [`Node::dial_failed`], for a reason that does not pass by itself, such as a hub of another
+    /// user: waiting would only hide it. A node that has never been attached gives up; one that has
+    /// goes on by the rules, as its hub was there once.
+    pub fn dial_impossible(&mut self, now: Instant, id: DialId) {
+        self.advance(now);
+        if self.dial.current == Some(id) && self.me.identity.is_none() {
+            self.dial.current = None;
+            return self.emit(Event::GaveUp);
+        }
+        self.dial_failed(now, id);
+    }
+
     pub(super) fn dial_succeeded(&mut self, id: DialId) {
         if self.dial.current == Some(id) {
             self.dial.current = None;

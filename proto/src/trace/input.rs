@@ -142,6 +142,10 @@ pub enum Input {
         now: Instant,
         id: DialId,
     },
+    DialImpossible {
+        now: Instant,
+        id: DialId,
+    },
     Drain {
         now: Instant,
         within: Duration,
@@ -290,6 +294,7 @@ impl Input {
             Self::RefuseWaiting { now, name } => node.refuse_waiting(*now, name),
             Self::Dial { now } => node.dial(*now),
             Self::DialFailed { now, id } => node.dial_failed(*now, *id),
+            Self::DialImpossible { now, id } => node.dial_impossible(*now, *id),
             Self::Drain { now, within } => node.drain(*now, *within),
             Self::Close { now } => node.close(*now),
             // Those above, which `apply` has sent elsewhere.

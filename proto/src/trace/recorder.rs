@@ -389,6 +389,12 @@ impl<F> Recorder<F> {
         self.node.dial(now);
     }
 
+    /// As [`Node::dial_impossible`].
+    pub fn dial_impossible(&mut self, now: Instant, id: DialId) {
+        self.note(|_| Input::DialImpossible { now, id });
+        self.node.dial_impossible(now, id);
+    }
+
     /// As [`Node::dial_failed`].
     pub fn dial_failed(&mut self, now: Instant, id: DialId) {
         self.note(|_| Input::DialFailed { now, id });

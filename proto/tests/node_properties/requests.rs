@@ -208,6 +208,33 @@ fn hazard_k6_the_hub_is_dialled_ever_more_slowly_and_never_at_the_same_moments()
 }
 
 #[test]
+fn a_dial_that_cannot_succeed_gives_up_unless_the_hub_was_there_before() {
+    let now = Instant::ZERO;
+    let seeds = Seeds { behaviour: [1; 32] };
+    let mut node: Node<u32> = Node::new(Config::default(), &seeds, now).unwrap();
+    node.dial(now);
+    let Output::Dial(id) = node.poll() else {
+        panic!("it dials at once")
+    };
+    node.dial_impossible(now, id);
+    assert!(matches!(node.poll(), Output::Event(Event::GaveUp)));
+    assert!(matches!(node.poll(), Output::Idle(None)), "for good");
+
+    let mut world = World::new(1);
+    world.run();
+    world.cut(0);
+    let now = world.now;
+    world.nodes[1].dial(now);
+    let Output::Dial(id) = world.nodes[1].poll() else {
+        panic!("it dials at once")
+    };
+    world.nodes[1].dial_impossible(now, id);
+    world.run();
+    let last = world.events[1].last();
+    assert!(matches!(last, Some(Event::Reconnecting { .. })), "{last:?}");
+}
+
+#[test]
 fn hazard_k7_the_remaining_time_travels_and_expired_work_is_not_begun() {
     // Deadline mismatch over hops: what is left travels in the frame, the time in queues has passed.
     let mut world = world();

@@ -21,7 +21,7 @@ pub struct OfMessage;
 pub struct OfContext;
 
 /// Why a handler was not registered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
     /// Requests of the name have a handler, and only one can answer them.
@@ -98,3 +98,5 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         _ => "with a value that is no text",
     }
 }
+
+crate::debug_says!(RegisterError);

@@ -20,7 +20,7 @@ pub struct Setup {
 }
 
 /// The string can be no peer's name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} can be no peer's name: write 1 to 64 bytes without NUL and `#`")]
 pub struct BadName(pub String);
 
@@ -49,3 +49,5 @@ impl Default for Setup {
         }
     }
 }
+
+crate::debug_says!(BadName);

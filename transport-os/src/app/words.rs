@@ -133,3 +133,17 @@ macro_rules! setup_words {
         }
     };
 }
+
+/// The `Debug` of errors that people meet: the same sentence as their `Display`, with what to do. What
+/// `fn main() -> Result<(), E>` prints of an error, and `unwrap` too, is its `Debug`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! debug_says {
+    ($($error:ty),* $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}

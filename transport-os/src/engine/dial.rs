@@ -9,7 +9,7 @@ use switchboard_proto::{DialId, Instant, LinkOrigin};
 use super::Engine;
 use super::fault::EngineFault;
 use super::source::{Held, Interest, Owner, SourceId, SourceTable};
-use crate::{Address, Connected, Connecting, Stream};
+use crate::{Address, ConnectError, Connected, Connecting, Stream};
 
 /// How long a connection may take to stand. The kernel would try for two minutes, in which a hub
 /// that came back could not be found.
@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Dialler {
     pub(super) address: Option<Address>,
     attempt: Option<Attempt>,
+    /// Why the first attempt cannot succeed.
+    pub(super) impossible: Option<ConnectError>,
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -78,8 +81,9 @@ impl Engine {
         };
         match Stream::connect(address) {
             Ok(connecting) => self.look(id, connecting, now + LIMIT),
-            Err(error) => self.dial_failed(id, EngineFault::Connect(error)),
+            Err(error) => self.connect_failed(id, error),
         }
+        self.dialler.begun = true;
     }
 
     pub(super) fn finish_dial(&mut self) {
@@ -125,8 +129,21 @@ impl Engine {
                     until,
                 });
             }
-            Err(error) => self.dial_failed(id, EngineFault::Connect(error)),
+            Err(error) => self.connect_failed(id, error),
         }
+    }
+
+    fn connect_failed(&mut self, id: DialId, error: ConnectError) {
+        if !error.is_permanent() {
+            return self.dial_failed(id, EngineFault::Connect(error));
+        }
+        if self.dialler.begun {
+            self.faults.push(EngineFault::Connect(error));
+        } else {
+            self.dialler.impossible = Some(error);
+        }
+        let now = self.now();
+        self.node.dial_impossible(now, id);
     }
 
     fn dial_failed(&mut self, id: DialId, fault: EngineFault) {

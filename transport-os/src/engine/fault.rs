@@ -9,7 +9,7 @@ use crate::advice::Advised;
 use crate::{Address, ConnectError};
 
 /// Why there is no engine.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
     /// A value of the configuration cannot work.
@@ -22,7 +22,7 @@ pub enum EngineError {
 
 /// Something that went wrong, and from which the engine goes on by itself, save for a
 /// [`Defect`](EngineFault::Defect).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineFault {
     /// The hub could not be reached; the node decides when to try again.
@@ -104,3 +104,5 @@ impl Faults {
         self.0.pop_front()
     }
 }
+
+crate::debug_says!(EngineError, EngineFault);

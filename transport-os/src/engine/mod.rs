@@ -36,7 +36,7 @@ use switchboard_proto::{
     SendOptions, SendRefusal, Ticket,
 };
 
-use crate::{Address, Clock, ListenError, Seeds, Stream, is_own_descriptor};
+use crate::{Address, Clock, ConnectError, ListenError, Seeds, Stream, is_own_descriptor};
 use accept::Acceptor;
 use actor::Actors;
 pub use actor::{Actor, Adopt, LinkEnd, Next, NotTheHub, Stage};
@@ -152,11 +152,17 @@ impl Engine {
 
     /// Begins to reach the hub at this address, now and after every loss, by the rules of
     /// [`Config::reconnect`]. What goes wrong is told by [`Engine::next_fault`].
-    pub fn join(&mut self, address: Address) {
+    ///
+    /// # Errors
+    ///
+    /// What is known at once and [does not pass](ConnectError::is_permanent). Such a fault that comes
+    /// later ends the attempts too (`Event::GaveUp`), until this node has been attached once.
+    pub fn join(&mut self, address: Address) -> Result<(), ConnectError> {
         self.dialler.address = Some(address);
         let now = self.now();
         self.node().dial(now);
         self.flush();
+        self.dialler.impossible.take().map_or(Ok(()), Err)
     }
 
     /// Takes over a connection that is there already, such as one to a child process.

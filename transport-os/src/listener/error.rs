@@ -7,7 +7,7 @@ use crate::AddressError;
 use crate::advice::Advised;
 
 /// Why nothing listens at the address now, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// The address cannot be used.
@@ -74,3 +74,5 @@ fn by(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" by process {pid}"))
         .unwrap_or_default()
 }
+
+crate::debug_says!(ListenError);

@@ -17,7 +17,7 @@ use rustix::io::{Errno, FdFlags};
 use super::channel::{CHILD_SOCKET_FD, ChannelEnd, ENV_CHANNEL_ID, ENV_FD, ENV_STDIO, ObjectId};
 
 /// A channel to the parent that could not be taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InheritError {
     /// The program was started by hand, or by something that gave it no channel.
@@ -267,3 +267,5 @@ fn what_is(fd: BorrowedFd<'_>) -> Found {
 fn open_null() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/null")
 }
+
+crate::debug_says!(InheritError);

@@ -41,7 +41,7 @@ pub enum Connected {
 }
 
 /// Why there is no connection, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The address cannot be used.
@@ -52,6 +52,17 @@ pub enum ConnectError {
     Absent {
         /// The address as written.
         address: String,
+    },
+    /// The directory of the socket does not exist.
+    #[error(
+        "there is no directory {directory} for {address}: check the path, or make the directory \
+         with mode 0700"
+    )]
+    NoDirectory {
+        /// The address as written.
+        address: String,
+        /// The directory.
+        directory: String,
     },
     /// Nobody listens: the listener ended, or has not begun.
     #[error("nobody listens at {address}: start the hub, or try again when it is up")]
@@ -104,6 +115,21 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ConnectError {
+    /// Whether trying again helps only after somebody has changed something: a hub of another user,
+    /// a closed or missing directory, an address that cannot be used. A hub that is not there yet
+    /// comes.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Address(AddressError::Unresolvable { .. }) => false,
+            Self::Address(_) | Self::NoDirectory { .. } => true,
+            Self::Denied { .. } | Self::ForeignUser { .. } => true,
+            Self::Absent { .. } | Self::Refused { .. } | Self::Busy { .. } => false,
+            Self::Unreachable { .. } | Self::Io { .. } => false,
+        }
+    }
 }
 
 impl Stream {
@@ -186,7 +212,7 @@ fn connect_unix(path: &UnixPath, address: &Address) -> Result<Connecting, Connec
     let socket = sys::stream_socket(AddressFamily::UNIX).map_err(io)?;
     let name = SocketAddrUnix::new(path.as_path()).map_err(|errno| io(errno.into()))?;
     if let Err(errno) = rustix::net::connect(&socket, &name) {
-        return Err(unix_error(errno, address));
+        return Err(unix_error(errno, path, address));
     }
     let (uid, own) = (peer_uid(&socket).map_err(io)?, own_uid());
     if uid != own {
@@ -200,9 +226,15 @@ fn connect_unix(path: &UnixPath, address: &Address) -> Result<Connecting, Connec
     })
 }
 
-fn unix_error(errno: Errno, address: String) -> ConnectError {
+fn unix_error(errno: Errno, path: &UnixPath, address: String) -> ConnectError {
     match errno {
-        Errno::NOENT | Errno::NOTDIR => ConnectError::Absent { address },
+        Errno::NOENT | Errno::NOTDIR => match path.as_path().parent() {
+            Some(directory) if !directory.is_dir() => ConnectError::NoDirectory {
+                address,
+                directory: directory.display().to_string(),
+            },
+            _ => ConnectError::Absent { address },
+        },
         Errno::CONNREFUSED => ConnectError::Refused { address },
         // Only Linux tells a full queue from a dead listener.
         Errno::AGAIN => ConnectError::Busy { address },
@@ -271,3 +303,5 @@ fn tcp_error(errno: Errno, address: &str) -> ConnectError {
         },
     }
 }
+
+crate::debug_says!(ConnectError);
