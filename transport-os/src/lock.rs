@@ -8,6 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::FileId;
+use crate::advice::Advised;
 
 /// The exclusive lock of a file (`flock`), which the kernel releases when the process ends, however
 /// it ends.
@@ -57,7 +58,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// Anything else, such as a full disk or a file that is replaced all the time.
-    #[error("locking {} failed: {source}", path.display())]
+    #[error("locking {} failed: {}", path.display(), Advised(source))]
     Io {
         /// The lock file.
         path: PathBuf,

@@ -28,10 +28,16 @@ pub enum InheritError {
     )]
     NoParent,
     /// The channel has been taken before in this process. There is one, and one owner of it.
-    #[error("the channel to the parent process has already been taken")]
+    #[error(
+        "the channel to the parent process has already been taken: take it once, and share what it \
+         became"
+    )]
     AlreadyTaken,
     /// A variable that announces the channel has a value that means nothing.
-    #[error("the environment variable {name} is {value:?}, which names no channel")]
+    #[error(
+        "the environment variable {name} is {value:?}, which names no channel: leave it to the parent \
+         that starts this program"
+    )]
     BadVariable {
         /// The variable.
         name: &'static str,
