@@ -3,6 +3,7 @@
 mod commit;
 mod credit;
 pub(crate) mod draft;
+mod ending;
 pub(crate) mod inbound;
 mod ledger;
 pub(crate) mod outbound;
@@ -13,9 +14,10 @@ mod send_flow;
 use alloc::vec::Vec;
 
 pub(crate) use draft::{BufferPool, Draft};
+pub(crate) use ending::{GivenUp, Leftover};
 pub(crate) use inbound::{Books, Breach, Inbound, Order, Place};
 pub(crate) use ledger::Ledger;
-pub(crate) use outbound::{Ends, GivenUp, Leftover, Outbound};
+pub(crate) use outbound::{Ends, Outbound};
 pub(crate) use rooms::Rooms;
 
 use crate::link::tx::Transmitter;

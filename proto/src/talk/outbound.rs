@@ -13,10 +13,9 @@ use super::draft::{BufferPool, Draft, Logged};
 use super::send_flow::{Next, SendFlow};
 use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
-use crate::message::Target;
 use crate::run_map::RunMap;
 use crate::time::Instant;
-use crate::wire::{Header, Kind, MarkBody, VoidBody, flags, limits};
+use crate::wire::{Header, Kind, MarkBody, VoidBody, limits};
 
 /// How far a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +58,7 @@ pub(crate) struct Outbound<F> {
     pub(super) blocked: Vec<u32>,
     pub(super) first_contact: FirstContact,
     /// Handles of frames that the receiver's node is not known to hold, and how many may be.
-    attached: usize,
+    pub(super) attached: usize,
     attached_most: usize,
     /// Flows whose next frame waits until handles before it have arrived.
     pub(super) held_back: Vec<u32>,
@@ -75,47 +74,27 @@ pub(crate) struct Outbound<F> {
     /// Frames in the log that needed no credit.
     pub(super) uncredited: u64,
     /// When events that are not committed are over.
-    expiries: BTreeSet<(Instant, MessageId)>,
+    pub(super) expiries: BTreeSet<(Instant, MessageId)>,
 }
 
 /// Bytes, and how many things they belong to. The parts of a whole that count nothing by themselves
 /// have no bytes here either.
 #[derive(Clone, Copy, Debug, Default)]
-struct Amount {
+pub(super) struct Amount {
     bytes: u64,
     count: u64,
 }
 
 impl Amount {
-    fn add(&mut self, charge: u32) {
+    pub(super) fn add(&mut self, charge: u32) {
         self.bytes += u64::from(charge);
         self.count += u64::from(charge > 0);
     }
 
-    fn sub(&mut self, charge: u32) {
+    pub(super) fn sub(&mut self, charge: u32) {
         self.bytes -= u64::from(charge);
         self.count -= u64::from(charge > 0);
     }
-}
-
-/// What ends with the receiver's instance.
-#[derive(Debug)]
-pub(crate) struct Leftover<F> {
-    /// Never handed to a link.
-    pub(crate) uncommitted: Vec<Draft<F>>,
-    /// Messages that were handed to a link and not known to be taken.
-    pub(crate) unconfirmed: Vec<MessageId>,
-}
-
-/// How a message was given up.
-#[derive(Debug)]
-pub(crate) enum GivenUp<F> {
-    /// No byte of it was ever handed to a link: it comes back whole.
-    NeverCommitted(Draft<F>),
-    /// It may have arrived.
-    Committed,
-    /// It is not here: it went long ago, or never was.
-    Unknown,
 }
 
 /// The receiver says that it holds what was never sent.
@@ -167,7 +146,7 @@ impl<F> Outbound<F> {
         (self.own.bytes, self.own.count)
     }
 
-    fn amount(&mut self, counts: u8) -> &mut Amount {
+    pub(super) fn amount(&mut self, counts: u8) -> &mut Amount {
         match counts {
             0 => &mut self.own,
             _ => &mut self.messages,
@@ -359,139 +338,6 @@ impl<F> Outbound<F> {
         }
     }
 
-    /// The message that a receipt names by the sequence of its last frame.
-    pub(crate) fn receipt(&mut self, of: u64, last: bool) -> Option<MessageId> {
-        if !last {
-            return self.receipts.get(&of).copied();
-        }
-        let message = self.receipts.remove(&of)?;
-        // Its fate is told with this: should the receiver end before its credit says so too, the
-        // message must not be called unconfirmed.
-        for flow in self.flows.values_mut() {
-            flow.forget(message);
-        }
-        Some(message)
-    }
-
-    /// The message of a frame that a hub returned unwritten, if this was its first transmission:
-    /// only then is it certain that no other copy is on its way.
-    pub(crate) fn returned(&self, sequence: u64) -> Option<MessageId> {
-        let at = usize::try_from(sequence.checked_sub(self.base + 1)?).ok()?;
-        let frame = self.log.get(at)?;
-        (!frame.again).then_some(frame.id)
-    }
-
-    /// An event is committed, or will not be: when it is over is no concern any more.
-    pub(super) fn does_not_expire(&mut self, at: Instant, id: MessageId) {
-        self.expiries.remove(&(at, id));
-    }
-
-    /// When the first event that is not committed is over.
-    pub(crate) fn first_expiry(&self) -> Option<Instant> {
-        self.expiries.first().map(|(at, _)| *at)
-    }
-
-    /// The next event that is over by now.
-    pub(crate) fn expired(&mut self, now: Instant) -> Option<MessageId> {
-        let due = self.first_expiry().is_some_and(|at| at <= now);
-        let (_, id) = due.then(|| self.expiries.pop_first()).flatten()?;
-        Some(id)
-    }
-
-    /// Takes back a message of which no byte was handed to a link.
-    pub(crate) fn withdraw(&mut self, id: MessageId, pool: &mut BufferPool) -> Option<Draft<F>> {
-        let (flow, at) = self.waiting(id)?;
-        let begun = at == 0 && self.flows.get(flow)?.slicing.is_some();
-        if begun {
-            return None;
-        }
-        match self.give_up_waiting(flow, at, pool) {
-            GivenUp::NeverCommitted(draft) => Some(draft),
-            GivenUp::Committed | GivenUp::Unknown => None,
-        }
-    }
-
-    fn waiting(&self, id: MessageId) -> Option<(u32, usize)> {
-        self.flows.iter().find_map(|(flow, state)| {
-            let at = state.queue.iter().position(|draft| draft.id == id)?;
-            Some((flow, at))
-        })
-    }
-
-    /// Ends a message wherever it is: what was committed is sent as a void from now on.
-    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut BufferPool) -> GivenUp<F> {
-        if let Some((flow, at)) = self.waiting(id) {
-            return self.give_up_waiting(flow, at, pool);
-        }
-        match self.void_logged(id) {
-            true => GivenUp::Committed,
-            false => GivenUp::Unknown,
-        }
-    }
-
-    /// Messages meant for this target that are not committed, not even in part.
-    pub(crate) fn waiting_for<'a>(
-        &'a self,
-        target: &'a Target,
-    ) -> impl Iterator<Item = MessageId> + 'a {
-        self.flows.values().flat_map(move |flow| {
-            let begun = usize::from(flow.slicing.is_some());
-            let waiting = flow.queue.iter().skip(begun);
-            let waiting = waiting.filter(move |draft| draft.target.as_ref() == Some(target));
-            waiting.map(|draft| draft.id)
-        })
-    }
-
-    fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut BufferPool) -> GivenUp<F> {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return GivenUp::Unknown;
-        };
-        let begun = at == 0 && flow.slicing.is_some();
-        let asked = at == 0 && flow.room_is_asked();
-        let Some(draft) = flow.queue.remove(at) else {
-            return GivenUp::Unknown;
-        };
-        if begun || asked {
-            // The receiver may hold slices or a reservation: this void frees both.
-            flow.end_large();
-            self.enqueue_void(id, 0, flags::LAST, pool);
-        }
-        self.amount(draft.counts).sub(draft.charge);
-        if let Some(expiry) = draft.expiry() {
-            self.does_not_expire(expiry, draft.id);
-        }
-        self.consider(id);
-        if begun {
-            self.void_logged(draft.id);
-            return GivenUp::Committed;
-        }
-        GivenUp::NeverCommitted(draft)
-    }
-
-    /// The receiver's instance has ended: what was never committed comes back, what was is named.
-    pub(crate) fn end(self) -> Leftover<F> {
-        let mut leftover = Leftover {
-            uncommitted: Vec::new(),
-            unconfirmed: Vec::new(),
-        };
-        for flow in self.flows.into_values() {
-            leftover.unconfirmed.extend(flow.unconfirmed());
-            let begun = flow.slicing.is_some();
-            for (at, draft) in flow.queue.into_iter().enumerate() {
-                match at == 0 && begun {
-                    // A request that is begun has its own outcome.
-                    true if draft.kind() == Kind::EVENT => leftover.unconfirmed.push(draft.id),
-                    true => {}
-                    false => leftover.uncommitted.push(draft),
-                }
-            }
-        }
-        leftover.unconfirmed.extend(self.receipts.into_values());
-        leftover.unconfirmed.sort_unstable();
-        leftover.unconfirmed.dedup();
-        leftover
-    }
-
     /// Puts a flow in turn, or makes it say that it is blocked.
     pub(super) fn consider(&mut self, id: u32) {
         let Some(flow) = self.flows.get_mut(id) else {
@@ -538,30 +384,13 @@ impl<F> Outbound<F> {
         self.attached += count;
     }
 
-    fn consider_held_back(&mut self) {
+    pub(super) fn consider_held_back(&mut self) {
         for id in core::mem::take(&mut self.held_back) {
             self.consider(id);
         }
     }
 
-    fn void_logged(&mut self, id: MessageId) -> bool {
-        let mut found = false;
-        for frame in self.log.iter_mut().filter(|frame| frame.id == id) {
-            self.attached -= frame.attachment_count();
-            frame.make_void();
-            found = true;
-        }
-        if found {
-            self.consider_held_back();
-            self.receipts.retain(|_, message| *message != id);
-            for flow in self.flows.values_mut() {
-                flow.forget(id);
-            }
-        }
-        found
-    }
-
-    fn enqueue_void(&mut self, flow: u32, cost: u64, bits: u8, pool: &mut BufferPool) {
+    pub(super) fn enqueue_void(&mut self, flow: u32, cost: u64, bits: u8, pool: &mut BufferPool) {
         let mut head = pool.take();
         let mut header = Header::new(Kind::VOID, self.ends.source, self.ends.destination);
         header.flow = flow;

@@ -256,3 +256,63 @@ impl<F> SendFlow<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::id::InstanceId;
+    use crate::wire::Kind;
+
+    /// A flow without credit, of a receiver of which nothing is known, with one message of 5,000
+    /// bytes in it.
+    fn flow() -> SendFlow<()> {
+        let mut flow = SendFlow::new(1, 0, 1024);
+        let mut head = Vec::new();
+        Header::new(Kind::EVENT, InstanceId(1), InstanceId(2)).encode(4964, &mut head);
+        head.resize(5000, 0);
+        flow.queue.push_back(Draft {
+            id: MessageId(1),
+            head,
+            payload: Bytes::new(),
+            attachments: None,
+            flow: 1,
+            deadline: None,
+            target: None,
+            charge: 5000,
+            counts: 1,
+        });
+        flow
+    }
+
+    fn blocked(flow: &SendFlow<()>) -> BlockedBody {
+        let spent = FirstContact {
+            messages: 0,
+            ..FirstContact::default()
+        };
+        match flow.next(&spent) {
+            Next::Blocked(blocked) => blocked,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_to_travel_in_slices_goes_whole_when_more_is_known_of_its_receiver() {
+        let mut flow = flow();
+        assert_eq!((blocked(&flow).need, blocked(&flow).room), (0, 1));
+        flow.set_slice_above(100_000);
+        assert_eq!((blocked(&flow).need, blocked(&flow).room), (5000, 1));
+    }
+
+    #[test]
+    fn what_has_asked_for_room_keeps_to_it() {
+        // The receiver may have given it meanwhile.
+        let mut flow = flow();
+        assert!(flow.must_say(blocked(&flow)));
+        flow.set_slice_above(100_000);
+        assert_eq!((blocked(&flow).need, blocked(&flow).room), (0, 1));
+    }
+}
