@@ -194,18 +194,7 @@ impl World {
         address: &str,
         way: impl FnOnce(ChannelEnd) -> Stream,
     ) -> Worker {
-        let program = std::env::current_exe().expect("this program");
-        let mut spec = SpawnSpec::new(program)
-            .env(ROLE, role)
-            .env(DRIVER, self.setting.worker.as_str())
-            .env(NAME, name)
-            .env(ENV_NAME, name)
-            // Handlers that panic are part of the play; where they do is known.
-            .env("RUST_BACKTRACE", "0")
-            .stderr(Stderr::Inherit);
-        if transport == Transport::Pipes {
-            spec = spec.channel(Channel::Pipes);
-        }
+        let mut spec = spec(transport, self.setting.worker.as_str(), role, name);
         if !transport.is_child() {
             spec = spec.env(ADDRESS, address);
         }
@@ -223,12 +212,43 @@ impl World {
     }
 }
 
+/// How this program is started again in a role.
+fn spec(transport: Transport, driver: &str, role: &str, name: &str) -> SpawnSpec {
+    let program = std::env::current_exe().expect("this program");
+    let spec = SpawnSpec::new(program)
+        .env(ROLE, role)
+        .env(DRIVER, driver)
+        .env(NAME, name)
+        .env(ENV_NAME, name)
+        // Handlers that panic are part of the play; where they do is known.
+        .env("RUST_BACKTRACE", "0")
+        .stderr(Stderr::Inherit);
+    match transport {
+        Transport::Pipes => spec.channel(Channel::Pipes),
+        _ => spec,
+    }
+}
+
 /// A stream over the parent's end of a channel.
 pub(crate) fn stream_of(end: ChannelEnd) -> Stream {
     end.into_stream().expect("a channel as it was made")
 }
 
 impl Worker {
+    /// Starts a child of a worker, over pipes or a socketpair, as a peer of the same application.
+    pub fn child_of(app: &dyn App, transport: Transport, role: &str, name: &str) -> Self {
+        let driver = std::env::var(DRIVER).expect("a worker is told this");
+        let spec = spec(transport, &driver, role, name).env_remove(ADDRESS);
+        let mut process = spec.spawn().expect("this program starts again");
+        let end = process.take_channel();
+        app.adopt(stream_of(end.expect("a new child has one")), Side::Child);
+        Self {
+            name: name.to_owned(),
+            process,
+            _channel: None,
+        }
+    }
+
     /// Its name as a peer.
     pub fn name(&self) -> &str {
         &self.name

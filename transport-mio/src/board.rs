@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use switchboard_os::app::{Draft, Setup};
-use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, NotTheHub, Side};
+use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, Side};
 use switchboard_os::{Address, ConnectError, ListenError, Stream};
 use switchboard_proto::codec::{CodecTable, Encode};
 use switchboard_proto::name::{CallName, EventName};
@@ -316,14 +316,9 @@ impl Board {
     }
 
     /// Lets something live in the loop of this board, such as the supervision of a child process.
-    ///
-    /// # Errors
-    ///
-    /// This board is a member; the actor is dropped.
-    pub fn host(&mut self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        let hosted = self.engine.host(actor);
+    pub fn host(&mut self, actor: Box<dyn Actor>) {
+        self.engine.host(actor);
         self.flush();
-        hosted
     }
 
     /// Where this hub listens, with the real port. `None` for a member.
@@ -604,8 +599,8 @@ impl Drop for Board {
 }
 
 impl Adopt for &mut Board {
-    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        self.host(actor)
+    fn adopt(self, actor: Box<dyn Actor>) {
+        self.host(actor);
     }
 }
 

@@ -74,7 +74,7 @@ pub use peer::{
 };
 
 pub use switchboard_os::app::{Answered, BadName, FromReply, OfContext, OfMessage, RegisterError};
-pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, NotTheHub, Side};
+pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, Side};
 pub use switchboard_os::process::InheritError;
 pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream};
 pub use switchboard_proto::codec::{self, Raw, Value};

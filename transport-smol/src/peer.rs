@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use switchboard_os::app::{Draft, RegisterError};
-use switchboard_os::engine::{Actor, Adopt, NotTheHub, Side};
+use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::{Address, Stream};
 use switchboard_proto::codec::{Decode, Encode, Value};
 use switchboard_proto::name::{CallName, EventName, HandlerName};
@@ -437,8 +437,8 @@ impl Peer {
 
 /// Children and the like live in the peer's driver.
 impl Adopt for &Peer {
-    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        self.shared().with(|state| state.engine.host(actor))
+    fn adopt(self, actor: Box<dyn Actor>) {
+        self.shared().with(|state| state.engine.host(actor));
     }
 }
 

@@ -57,5 +57,5 @@ pub use spawn::{Spawn, StartError};
 pub use stderr::StderrLine;
 pub use supervise::{Backoff, Budget, Restart, StopLadder};
 pub use supervision::Supervision;
-pub use switchboard_os::engine::{Adopt, NotTheHub};
+pub use switchboard_os::engine::Adopt;
 pub use switchboard_os::process::{Channel, Exit, OnDrop, ParentDeath, SpawnError, Stderr};

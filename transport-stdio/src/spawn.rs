@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use switchboard_os::Seeds;
-use switchboard_os::engine::{Adopt, NotTheHub};
+use switchboard_os::engine::Adopt;
 use switchboard_os::process::{
     Channel, ENV_NAME, OnDrop, ParentDeath, SpawnError, SpawnSpec, Stderr,
 };
@@ -49,9 +49,6 @@ pub enum StartError {
         /// Why not.
         source: PeerNameError,
     },
-    /// The node cannot have children.
-    #[error(transparent)]
-    NotTheHub(#[from] NotTheHub),
     /// The program could not be started. Only told by what waits for the start; otherwise it is
     /// [`ChildEvent::SpawnFailed`](crate::ChildEvent::SpawnFailed).
     #[error(transparent)]
@@ -185,7 +182,7 @@ impl Spawn {
     }
 
     /// The handle of the child, and the part that a node has to adopt, by which it is started:
-    /// `supervision.adopt_into(&peer)?`.
+    /// `supervision.adopt_into(&peer)`.
     ///
     /// # Errors
     ///
@@ -206,16 +203,16 @@ impl Spawn {
         Ok((Child::new(shared, self.on_drop), supervision))
     }
 
-    /// Starts the child as one more peer of the application of which this node is the hub:
+    /// Starts the child as one more peer of the application of this node, be it the hub or a member:
     /// `spawn_on(&mut board)`, `spawn_on(&peer)`. Does not wait for the start, so a program that
     /// cannot be started is told as an event.
     ///
     /// # Errors
     ///
-    /// [`StartError::BadName`], [`StartError::NotTheHub`], [`StartError::Resources`].
+    /// [`StartError::BadName`], [`StartError::Resources`].
     pub fn spawn_on(self, node: impl Adopt) -> Result<Child, StartError> {
         let (child, supervision) = self.prepare()?;
-        supervision.adopt_into(node)?;
+        supervision.adopt_into(node);
         Ok(child)
     }
 

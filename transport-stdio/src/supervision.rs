@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_os::engine::{Actor, Adopt, LinkEnd, Next, NotTheHub, SourceId, Stage};
+use switchboard_os::engine::{Actor, Adopt, LinkEnd, Next, SourceId, Stage};
 use switchboard_os::process::{self, Exit, Signal, SpawnSpec};
 use switchboard_proto::{Hangup, Instant, LinkId};
 
@@ -85,12 +85,8 @@ impl Supervision {
 
     /// Lets it live in the loop of this node, and starts the child: `adopt_into(&mut board)`,
     /// `adopt_into(&peer)`. Does not wait for the start.
-    ///
-    /// # Errors
-    ///
-    /// [`NotTheHub`]; the child is not started.
-    pub fn adopt_into(self, node: impl Adopt) -> Result<(), NotTheHub> {
-        node.adopt(Box::new(self))
+    pub fn adopt_into(self, node: impl Adopt) {
+        node.adopt(Box::new(self));
     }
 
     fn begin(&mut self, stage: &mut Stage<'_>) {

@@ -14,8 +14,7 @@ use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Event, Generation, Outcome, PeerId, Target, UnknownCause};
 use switchboard_stdio::supervise::{Ending, GaveUp};
 use switchboard_stdio::{
-    Backoff, Channel, ChildEvent, LinkFault, NotTheHub, OnDrop, Restart, Spawn, StartError,
-    StopLadder,
+    Backoff, Channel, ChildEvent, LinkFault, OnDrop, Restart, Spawn, StopLadder,
 };
 
 switchboard_os::run_role_before_main!(support::ROLE, play);
@@ -627,14 +626,6 @@ fn a_child_may_be_left_to_itself() {
     assert!(exists(pid));
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-#[test]
-fn a_member_cannot_have_children_and_says_why() {
-    let mut member = Pump::new(switchboard_proto::Config::default(), &[]);
-    let error = role("echo").spawn_on(&mut member).unwrap_err();
-    assert!(matches!(error, StartError::NotTheHub(NotTheHub)));
-    assert!(error.to_string().contains("attach to the hub"), "{error}");
 }
 
 /// Has a child of its own, which it names, and waits to be killed.

@@ -9,6 +9,7 @@
 )]
 
 mod clusterphone;
+mod families;
 mod frames;
 mod hub;
 mod pairs;

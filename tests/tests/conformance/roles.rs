@@ -10,7 +10,7 @@ use std::time::Duration;
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::{Everyone, Hub};
-use switchboard_tests::{App, Failure, Handle, How, int, map, text};
+use switchboard_tests::{App, Failure, Handle, How, Transport, Worker, int, map, text};
 
 /// Plays a part: registers what it needs, says that it is ready, and returns to be served.
 pub(crate) fn play(role: &str, app: &dyn App) {
@@ -24,6 +24,7 @@ pub(crate) fn play(role: &str, app: &dyn App) {
         "asks hub" => asks_hub(app),
         "strict" => strict(app),
         "go-between" => go_between(app),
+        "parent" => parent(app),
         role => panic!("unknown role {role}"),
     }
 }
@@ -259,6 +260,24 @@ fn go_between(app: &dyn App) {
     });
     app.on_waiting("pass", pass).expect("a free name");
     app.ready();
+}
+
+/// Has children of its own, which it starts as it is told, and does all that a go-between does.
+fn parent(app: &dyn App) {
+    let children = Arc::new(Mutex::new(Vec::new()));
+    let bear: Handle = Box::new(move |call, order| {
+        let (transport, role, name) = (words(&order, 0), words(&order, 1), words(&order, 2));
+        let transport = match &*transport {
+            "pipes" => Transport::Pipes,
+            _ => Transport::Socketpair,
+        };
+        let child = Worker::child_of(call.app(), transport, &role, &name);
+        let pid = child.pid();
+        children.lock().unwrap().push(child);
+        Some(Ok(int(pid)))
+    });
+    app.on_waiting("bear", bear).expect("a free name");
+    go_between(app);
 }
 
 /// Takes each value apart and tells of which type it is and how much there is of it.

@@ -15,7 +15,7 @@ use std::{fmt, io};
 
 use switchboard_os::Stream;
 use switchboard_os::app::RegisterError;
-use switchboard_os::engine::{Actor, Adopt, EngineStats, NotTheHub, Side};
+use switchboard_os::engine::{Actor, Adopt, EngineStats, Side};
 use switchboard_proto::codec::{Decode, Encode};
 use switchboard_proto::name::{CallName, EventName, HandlerName};
 use switchboard_proto::{
@@ -416,8 +416,8 @@ impl Peer {
 }
 
 impl Adopt for &Peer {
-    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        self.shared.operate(|inner| inner.board.host(actor))
+    fn adopt(self, actor: Box<dyn Actor>) {
+        self.shared.operate(|inner| inner.board.host(actor));
     }
 }
 

@@ -51,21 +51,10 @@ pub enum Next {
 /// It is implemented for what the driver's handle is used by (`&mut Board`, `&Peer`), so that
 /// `supervision.adopt_into(&mut board)` reads the same with each.
 pub trait Adopt {
-    /// Lets the actor live in the loop of this node.
-    ///
-    /// # Errors
-    ///
-    /// [`NotTheHub`]; the actor is dropped.
-    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub>;
+    /// Lets the actor live in the loop of this node. What it brings attaches to the application:
+    /// to this node if it is the hub, and through it if it is a member.
+    fn adopt(self, actor: Box<dyn Actor>);
 }
-
-/// The node is a member of its application, and what an actor brings can attach to the hub only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this node is a member, and child processes attach to the hub: start them from the hub's \
-     process, or let them join the application by its address"
-)]
-pub struct NotTheHub;
 
 /// How a link of an actor has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,18 +265,10 @@ impl Actors {
 
 impl Engine {
     /// Lets an actor live in this loop, and gives it its first turn.
-    ///
-    /// # Errors
-    ///
-    /// [`NotTheHub`]; the actor is dropped.
-    pub fn host(&mut self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        if !self.is_hub {
-            return Err(NotTheHub);
-        }
+    pub fn host(&mut self, actor: Box<dyn Actor>) {
         let key = self.actors.insert(actor);
         self.actors.ready(key);
         self.contain(Self::run_actors);
-        Ok(())
     }
 
     /// Gives a turn to each actor that has something to do.

@@ -32,14 +32,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use switchboard_proto::{
     Answer, Config, Event, Failure, Hangup, Instant, LinkId, Message, MessageId, Node, Output,
-    ReplyError, ReplyRefusal, RequestId, RequestOptions, Role, Seeds as NodeSeeds, SendError,
+    ReplyError, ReplyRefusal, RequestId, RequestOptions, Seeds as NodeSeeds, SendError,
     SendOptions, SendRefusal, Ticket,
 };
 
 use crate::{Address, Clock, ConnectError, ListenError, Seeds, Stream, is_own_descriptor};
 use accept::Acceptor;
 use actor::Actors;
-pub use actor::{Actor, Adopt, LinkEnd, Next, NotTheHub, Stage};
+pub use actor::{Actor, Adopt, LinkEnd, Next, Stage};
 pub use defect::NodeMut;
 #[cfg(feature = "test-util")]
 pub use defect::fail_next_turn;
@@ -55,7 +55,8 @@ use unwritten::Unwritten;
 /// Which end of an inherited connection the other process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// A child of this process: it attaches to this node, as a connection that was accepted.
+    /// A child of this process: it attaches to this node, and where this is a member through it to
+    /// the hub.
     Child,
     /// The parent of this process: this node attaches to it.
     Parent,
@@ -86,8 +87,6 @@ pub struct Engine {
     acceptor: Acceptor,
     dialler: Dialler,
     actors: Actors,
-    /// Whether children can attach to this node.
-    is_hub: bool,
     /// Whether descriptors may come over its links.
     takes_attachments: bool,
     events: VecDeque<Event<OwnedFd>>,
@@ -114,7 +113,6 @@ impl Engine {
             behaviour: seeds.behaviour,
         };
         Ok(Self {
-            is_hub: config.role == Role::Hub,
             takes_attachments: config.attachments > 0,
             node: Node::new(config, &seeds, now)?,
             is_defective: false,

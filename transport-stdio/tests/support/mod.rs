@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use switchboard_os::engine::{Actor, Adopt, NotTheHub, Side};
+use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::process::{InheritError, parent_link};
 pub use switchboard_os::test_util::{PATIENCE, eventually, sleep_forever};
 use switchboard_proto::{
@@ -227,8 +227,8 @@ impl Pump {
 }
 
 impl Adopt for &mut Pump {
-    fn adopt(self, actor: Box<dyn Actor>) -> Result<(), NotTheHub> {
-        self.engine.host(actor)
+    fn adopt(self, actor: Box<dyn Actor>) {
+        self.engine.host(actor);
     }
 }
 
