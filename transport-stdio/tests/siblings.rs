@@ -33,8 +33,11 @@ const BAD: [(&str, &str); 7] = [
     ),
     ("yes flood >&2", "did not say hello within 300ms"),
     ("exec >&-; sleep 1000", "closed its channel"),
-    // Nobody has written to it yet, and only a write would find that nobody reads.
-    ("exec <&-; sleep 1000", "has to join by `parent()`"),
+    // The hello is all that is written to it, and only a write would find that nobody reads.
+    (
+        "head -c 1 >/dev/null; exec <&-; sleep 1000",
+        "has to join by `parent()`",
+    ),
     // The length of a frame of 100 bytes, and three of them.
     (
         "printf '\\000\\000\\000\\144abc'; exit 5",
