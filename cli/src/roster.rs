@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use switchboard_mio::{Generation, IntoTargets, PeerId, Roster, Sender, Target, TargetError};
+use switchboard_mio::{
+    Generation, IntoTargets, PeerId, Roster, Sender, Target, TargetError, Targets,
+};
 use switchboard_proto::{Peer, Presence};
 
 /// PEER of the command line: `3` and `3#7` are ids, anything else is a name.
@@ -10,7 +12,7 @@ use switchboard_proto::{Peer, Presence};
 pub struct PeerArg<'a>(pub &'a str);
 
 impl IntoTargets for PeerArg<'_> {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
         let (id, generation) = match self.0.split_once('#') {
             None => (number(self.0), None),
@@ -129,9 +131,9 @@ mod tests {
     use super::*;
 
     fn target(text: &str) -> Result<Target, TargetError> {
-        let mut list = Vec::new();
+        let mut list = Targets::new();
         PeerArg(text).add_to(&mut list)?;
-        Ok(list.remove(0))
+        Ok(list.into_vec().remove(0))
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub struct Event<M: ?Sized> {
 pub trait CallName<M: ?Sized, R> {
     /// The name on the wire.
     fn name(&self) -> &str;
+
+    /// The name to keep: that of a [`Call`] needs no memory.
+    fn to_name(&self) -> Cow<'static, str> {
+        Cow::Owned(self.name().into())
+    }
 }
 
 /// What names an event with `M`: an [`Event`] of exactly this type, or a string for any.
@@ -50,6 +55,11 @@ pub trait CallName<M: ?Sized, R> {
 pub trait EventName<M: ?Sized> {
     /// The name on the wire.
     fn name(&self) -> &str;
+
+    /// The name to keep: that of an [`Event`] needs no memory.
+    fn to_name(&self) -> Cow<'static, str> {
+        Cow::Owned(self.name().into())
+    }
 }
 
 /// What a handler can be registered for: a [`Call`] for requests, an [`Event`] for events, and a
@@ -102,11 +112,19 @@ impl<M: ?Sized, R> CallName<M, R> for Call<M, R> {
     fn name(&self) -> &str {
         self.name
     }
+
+    fn to_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name)
+    }
 }
 
 impl<M: ?Sized> EventName<M> for Event<M> {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn to_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name)
     }
 }
 

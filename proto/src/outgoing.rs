@@ -33,7 +33,7 @@ pub trait IntoTargets {
     /// # Errors
     ///
     /// A string that can be no peer's name.
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError>;
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError>;
 }
 
 /// A string that names no peer, whoever is there.
@@ -44,10 +44,57 @@ pub trait IntoTargets {
 )]
 pub struct TargetError(pub String);
 
+/// Targets, one after the other. A single one, as most messages have, needs no memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    first: Option<Target>,
+    others: Vec<Target>,
+}
+
+impl Targets {
+    /// None so far.
+    pub const fn new() -> Self {
+        Self {
+            first: None,
+            others: Vec::new(),
+        }
+    }
+
+    /// One more.
+    pub fn push(&mut self, target: Target) {
+        match self.first {
+            None => self.first = Some(target),
+            Some(_) => self.others.push(target),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// All of them, in their order.
+    pub fn into_vec(self) -> Vec<Target> {
+        self.first.into_iter().chain(self.others).collect()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.others.truncate(len.saturating_sub(1));
+        if len == 0 {
+            self.first = None;
+        }
+    }
+}
+
 /// The receivers of one message while it is put together.
 #[derive(Clone, Debug, Default)]
 pub struct Receivers {
-    targets: Vec<Target>,
+    targets: Targets,
     except: Vec<PeerId>,
     include_self: bool,
 }
@@ -56,7 +103,7 @@ impl Receivers {
     /// Nobody said so far: whoever listens for an event, or one who handles a request.
     pub const fn new() -> Self {
         Self {
-            targets: Vec::new(),
+            targets: Targets::new(),
             except: Vec::new(),
             include_self: false,
         }
@@ -90,13 +137,13 @@ impl Receivers {
     pub fn into_event_target(mut self) -> Target {
         let plain = self.except.is_empty() && !self.include_self;
         if self.targets.len() <= 1 && plain {
-            return self.targets.pop().unwrap_or(Target::Listeners);
+            return self.targets.first.unwrap_or(Target::Listeners);
         }
         if self.targets.is_empty() {
             self.targets.push(Target::Listeners);
         }
         Target::Many(Arc::new(Audience {
-            targets: self.targets,
+            targets: self.targets.into_vec(),
             except: self.except,
             include_self: self.include_self,
         }))
@@ -113,10 +160,13 @@ impl Receivers {
 }
 
 impl IntoTargets for Target {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         match self {
             // Flattened, so that a union holds single targets only.
-            Self::Many(audience) => list.extend(audience.targets.iter().cloned()),
+            Self::Many(audience) => audience
+                .targets
+                .iter()
+                .for_each(|one| list.push(one.clone())),
             single => list.push(single.clone()),
         }
         Ok(())
@@ -125,7 +175,7 @@ impl IntoTargets for Target {
 
 impl IntoTargets for Sender {
     /// The very process that sent the message; where its id is not known, nobody.
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         match self.peer {
             Some((id, generation)) => list.push(Target::Exact(id, generation)),
             None => return Err(TargetError(alloc::format!("{self}"))),
@@ -135,7 +185,7 @@ impl IntoTargets for Sender {
 }
 
 impl IntoTargets for str {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         let bad = || TargetError(self.into());
         list.push(match self.rsplit_once('#') {
             None => Target::Named(PeerName::new(self).ok_or_else(bad)?),
@@ -154,7 +204,7 @@ impl IntoTargets for str {
 macro_rules! one_target {
     ($($type:ty: $value:ident => $target:expr;)*) => {$(
         impl IntoTargets for $type {
-            fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+            fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
                 let $value = self;
                 list.push($target);
                 Ok(())
@@ -172,31 +222,31 @@ one_target! {
 }
 
 impl IntoTargets for String {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         self.as_str().add_to(list)
     }
 }
 
 impl<T: IntoTargets + ?Sized> IntoTargets for &T {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         (**self).add_to(list)
     }
 }
 
 impl<T: IntoTargets> IntoTargets for [T] {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         self.iter().try_for_each(|target| target.add_to(list))
     }
 }
 
 impl<T: IntoTargets, const N: usize> IntoTargets for [T; N] {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         self.as_slice().add_to(list)
     }
 }
 
 impl<T: IntoTargets> IntoTargets for Vec<T> {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         self.as_slice().add_to(list)
     }
 }
@@ -204,7 +254,7 @@ impl<T: IntoTargets> IntoTargets for Vec<T> {
 macro_rules! union_of_targets {
     ($($name:ident),*) => {
         impl<$($name: IntoTargets),*> IntoTargets for ($($name,)*) {
-            fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+            fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
                 #[allow(non_snake_case)]
                 let ($($name,)*) = self;
                 $($name.add_to(list)?;)*

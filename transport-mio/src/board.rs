@@ -68,7 +68,7 @@ pub struct Board {
 #[derive(Debug)]
 struct Space {
     id: NamespaceId,
-    shown: String,
+    shown: Arc<str>,
     names: Names,
 }
 
@@ -185,7 +185,7 @@ impl Board {
     where
         M: Encode + ?Sized,
     {
-        Request::new(self, name.name(), value)
+        Request::new(self, name.to_name(), value)
     }
 
     /// An event, to be completed and sent: `board.emit("moved", &(1, 2)).to(Everyone).send()`.
@@ -193,7 +193,7 @@ impl Board {
     where
         M: Encode + ?Sized,
     {
-        Emit::new(self, name.name(), value)
+        Emit::new(self, name.to_name(), value)
     }
 
     /// Sends a message that was refused before, or put together elsewhere.
@@ -249,7 +249,7 @@ impl Board {
         if !self.spaces.iter().any(|space| space.id == id) {
             self.spaces.push(Space {
                 id,
-                shown: name.to_owned(),
+                shown: name.into(),
                 names: Names::default(),
             });
         }
@@ -439,9 +439,10 @@ impl Board {
     }
 
     /// The namespace as people write it.
-    pub(crate) fn shown_namespace(&self, id: NamespaceId) -> &str {
+    pub(crate) fn shown_namespace(&self, id: NamespaceId) -> &Arc<str> {
+        // The default one was opened with the board and is the first.
         let space = self.spaces.iter().find(|space| space.id == id);
-        space.map_or("_", |space| &space.shown)
+        &space.unwrap_or(&self.spaces[0]).shown
     }
 
     pub(crate) fn encode<M: Encode + ?Sized>(

@@ -138,8 +138,7 @@ impl Content {
     }
 
     pub(crate) fn decode<M: Decode>(&self) -> Result<M, CodecError> {
-        let payload = self.payload.to_bytes();
-        self.codecs.decode(self.codec, &self.name, &payload)
+        self.codecs.decode(self.codec, &self.name, &self.payload)
     }
 }
 
@@ -363,7 +362,7 @@ impl ReplyOutcome {
                 attachments,
                 attachments_lost,
             } => {
-                let (codec, payload) = (CodecId(codec), payload.to_bytes());
+                let codec = CodecId(codec);
                 let (codecs, lost) = (&self.codecs, attachments_lost);
                 let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
                 value.map_err(|error| RequestError::Unreadable(Box::new(error)))

@@ -1,5 +1,7 @@
 //! Requests and events while they are put together.
 
+use std::borrow::Cow;
+
 use switchboard_os::app::Draft;
 use switchboard_os::{event_words, message_words, request_words};
 use switchboard_proto::codec::Encode;
@@ -18,7 +20,7 @@ pub struct Request<'b, 'm, M: ?Sized> {
 }
 
 impl<'b, 'm, M: Encode + ?Sized> Request<'b, 'm, M> {
-    pub(crate) fn new(board: &'b mut Board, name: &str, value: &'m M) -> Self {
+    pub(crate) fn new(board: &'b mut Board, name: Cow<'static, str>, value: &'m M) -> Self {
         Self {
             board,
             namespace: crate::board::MAIN,
@@ -58,7 +60,7 @@ pub struct Emit<'b, 'm, M: ?Sized> {
 }
 
 impl<'b, 'm, M: Encode + ?Sized> Emit<'b, 'm, M> {
-    pub(crate) fn new(board: &'b mut Board, name: &str, value: &'m M) -> Self {
+    pub(crate) fn new(board: &'b mut Board, name: Cow<'static, str>, value: &'m M) -> Self {
         Self {
             board,
             namespace: crate::board::MAIN,

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 use switchboard_os::app::{cx, guard};
 use switchboard_proto::codec::CodecId;
-use switchboard_proto::{Answer, Ticket};
+use switchboard_proto::{Answer, Payload, Ticket};
 
 use crate::cx::Cx;
 use crate::events::Arrived;
@@ -25,7 +24,7 @@ use crate::shared::Handle;
 pub(crate) struct Dispatch {
     cx: Cx,
     codec: CodecId,
-    payload: Bytes,
+    payload: Payload,
     steps: SmallVec<[Step; 2]>,
     ticket: Option<Ticket>,
     order: Option<OrderKey>,

@@ -1,5 +1,6 @@
 //! Events: to one peer, to many, or to whoever listens.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::os::fd::OwnedFd;
@@ -45,7 +46,7 @@ enum Stage {
 }
 
 impl<'a, M: Encode + ?Sized> Emit<'a, M> {
-    pub(crate) fn new(peer: &'a Peer, name: &str, data: &'a M) -> Self {
+    pub(crate) fn new(peer: &'a Peer, name: Cow<'static, str>, data: &'a M) -> Self {
         Self {
             peer,
             draft: Draft::new(name, data),

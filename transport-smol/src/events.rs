@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::Stream;
 use switchboard_os::app::{Host, RegisterError};
+use switchboard_proto::Payload;
 use switchboard_proto::codec::{CodecError, CodecId, Decode};
 
 use crate::cx::Cx;
@@ -39,7 +39,7 @@ pub struct Received<M> {
 pub(crate) struct Arrived {
     pub(crate) cx: Cx,
     pub(crate) codec: CodecId,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
 }
 
 impl<M> Events<M> {

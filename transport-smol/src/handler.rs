@@ -5,11 +5,10 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
-use bytes::Bytes;
 use switchboard_os::app::{OfContext, OfMessage, answer, read};
-use switchboard_proto::Answer;
 use switchboard_proto::codec::{CodecId, Decode, Encode};
 use switchboard_proto::fault::Fault;
+use switchboard_proto::{Answer, Payload};
 
 use crate::cx::Cx;
 
@@ -71,7 +70,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Answer<OwnedFd>> + Send>>;
 
 /// A handler whose types are forgotten.
 pub(crate) trait AnyHandler: Send + Sync {
-    fn start(&self, cx: Cx, codec: CodecId, payload: &Bytes) -> Running;
+    fn start(&self, cx: Cx, codec: CodecId, payload: &Payload) -> Running;
 }
 
 pub(crate) fn erase<M, R, S>(handler: impl Handler<M, R, S>) -> Box<dyn AnyHandler>
@@ -98,7 +97,7 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn start(&self, cx: Cx, codec: CodecId, payload: &Bytes) -> Running {
+    fn start(&self, cx: Cx, codec: CodecId, payload: &Payload) -> Running {
         let message = match read(&cx, codec, payload) {
             Ok(message) => message,
             Err(unreadable) => return Box::pin(std::future::ready(unreadable)),

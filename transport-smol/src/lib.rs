@@ -67,7 +67,7 @@ pub use switchboard_os::engine::Side;
 pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
 pub use switchboard_proto::fault::Fault;
 pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName};
-pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent};
+pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, TargetError, Targets};
 pub use switchboard_proto::wire::Refusal;
 pub use switchboard_proto::{
     Config, Disconnect, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,

@@ -64,7 +64,7 @@ impl Peer {
         M: Encode + ?Sized,
         R: Decode,
     {
-        Request::new(self, name.name(), data)
+        Request::new(self, name.to_name(), data)
     }
 
     /// Sends an event. Awaiting the [`Emit`] sends it; without a target it goes to every other peer
@@ -77,7 +77,7 @@ impl Peer {
     where
         M: Encode + ?Sized,
     {
-        Emit::new(self, name.name(), data)
+        Emit::new(self, name.to_name(), data)
     }
 
     /// Sends the event `message`.

@@ -49,7 +49,7 @@ enum Stage {
 }
 
 impl<'a, M: Encode + ?Sized, R> Request<'a, M, R> {
-    pub(crate) fn new(peer: &'a Peer, name: &str, data: &'a M) -> Self {
+    pub(crate) fn new(peer: &'a Peer, name: Cow<'static, str>, data: &'a M) -> Self {
         Self {
             peer,
             draft: Draft::new(name, data),
@@ -161,7 +161,7 @@ impl<R: FromReply> Reply<R> {
                 attachments_lost,
             } => {
                 let codecs = &self.peer.shared().codecs;
-                let (codec, payload) = (CodecId(codec), payload.to_bytes());
+                let codec = CodecId(codec);
                 let lost = attachments_lost;
                 let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
                 value.map_err(|error| RequestError::Unreadable(Box::new(error)))

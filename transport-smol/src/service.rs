@@ -12,7 +12,9 @@ use switchboard_os::engine::Engine;
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::registry::{Registry, SubId};
 use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Answer, Delivery, DeliveryKind, InstanceId, Names, NamespaceId, Ticket};
+use switchboard_proto::{
+    Answer, Delivery, DeliveryKind, InstanceId, Names, NamespaceId, Payload, Ticket,
+};
 
 use crate::events::Arrived;
 use crate::handler::AnyHandler;
@@ -79,7 +81,7 @@ pub(crate) struct Job {
     pub(crate) namespace_name: Arc<str>,
     pub(crate) of: Circumstances,
     pub(crate) codec: CodecId,
-    pub(crate) payload: bytes::Bytes,
+    pub(crate) payload: Payload,
     pub(crate) calls: SmallVec<[Entry; 2]>,
     pub(crate) ticket: Option<Ticket>,
     /// Which queue it stands in, where an order is asked for.
@@ -313,7 +315,7 @@ impl Service {
                 cancel,
             },
             codec: CodecId(delivery.codec),
-            payload: delivery.payload.to_bytes(),
+            payload: delivery.payload,
             calls,
             ticket,
         })

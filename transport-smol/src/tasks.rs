@@ -15,17 +15,14 @@ use crate::wakeups::{Key, KeyWaker, Wakeups};
 
 #[derive(Default)]
 pub(crate) struct Tasks {
-    running: Slab<Task>,
+    running: Slab<Dispatch>,
+    /// One for each place in `running`, used again by whoever stands there next: one that an earlier
+    /// one has left behind wakes the next for nothing, which does no harm.
+    keys: Vec<(Arc<KeyWaker>, Waker)>,
     /// Messages that wait for an earlier one of the same sender; an empty queue stands for one that
     /// runs.
     ordered: HashMap<OrderKey, VecDeque<Dispatch>>,
     waiting: usize,
-}
-
-struct Task {
-    dispatch: Dispatch,
-    key: Arc<KeyWaker>,
-    waker: Waker,
 }
 
 impl Tasks {
@@ -54,10 +51,10 @@ impl Tasks {
 
     /// Lets one that was woken go on.
     pub(crate) fn run(&mut self, at: usize) -> Option<Done> {
-        let task = self.running.get_mut(at)?;
-        task.key.looked_at();
-        let mut cx = Context::from_waker(&task.waker);
-        match Pin::new(&mut task.dispatch).poll(&mut cx) {
+        let (key, waker) = self.keys.get(at)?;
+        key.looked_at();
+        let dispatch = self.running.get_mut(at)?;
+        match Pin::new(dispatch).poll(&mut Context::from_waker(waker)) {
             Poll::Pending => None,
             Poll::Ready(done) => {
                 let over = self.running.remove(at);
@@ -83,16 +80,24 @@ impl Tasks {
         }
     }
 
-    fn start(&mut self, dispatch: Dispatch, wakeups: &Arc<Wakeups>) -> Option<Done> {
-        let entry = self.running.vacant_entry();
-        let at = entry.key();
-        let key = KeyWaker::new(Key::Task(at), wakeups);
-        let waker = Waker::from(Arc::clone(&key));
-        entry.insert(Task {
-            dispatch,
-            key,
-            waker,
-        });
-        self.run(at)
+    /// Polls it where it is: most never wait for anything, and need no place.
+    fn start(&mut self, mut dispatch: Dispatch, wakeups: &Arc<Wakeups>) -> Option<Done> {
+        let at = self.running.vacant_key();
+        if at == self.keys.len() {
+            let key = KeyWaker::new(Key::Task(at), wakeups);
+            self.keys.push((Arc::clone(&key), Waker::from(key)));
+        }
+        let (key, waker) = &self.keys[at];
+        key.looked_at();
+        match Pin::new(&mut dispatch).poll(&mut Context::from_waker(waker)) {
+            Poll::Pending => {
+                self.running.insert(dispatch);
+                None
+            }
+            Poll::Ready(done) => {
+                let _ = guard(|| drop(dispatch));
+                Some(done)
+            }
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use switchboard_os::process::{OnDrop, Signal};
-use switchboard_proto::outgoing::{IntoTargets, TargetError};
-use switchboard_proto::{PeerName, Target};
+use switchboard_proto::PeerName;
+use switchboard_proto::outgoing::{IntoTargets, TargetError, Targets};
 
 use crate::event::{ChildEvent, Exited};
 use crate::shared::{Shared, Wish};
@@ -105,7 +105,7 @@ impl Child {
 }
 
 impl IntoTargets for Child {
-    fn add_to(&self, list: &mut Vec<Target>) -> Result<(), TargetError> {
+    fn add_to(&self, list: &mut Targets) -> Result<(), TargetError> {
         list.push(self.shared.target());
         Ok(())
     }

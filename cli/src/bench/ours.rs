@@ -115,19 +115,29 @@ impl Ours {
         let most = args.concurrency as usize;
         loop {
             let over = samples.is_over(time);
+            let cork = self.peer.cork();
             while !over && under_way.len() < most {
                 under_way.push_back((Instant::now(), send()?));
             }
+            drop(cork);
             let Some((begin, pending)) = under_way.pop_front() else {
                 return Ok(samples);
             };
             signals.check()?;
-            match pending.wait() {
-                Ok(reply) if args.work == Work::Fds || reply == self.payload => {
-                    samples.record(begin);
+            self.record(args, begin, pending, &mut samples);
+            // What came with it makes room for as many more, which then begin together.
+            while under_way.front().is_some_and(|(_, next)| next.is_done()) {
+                if let Some((begin, pending)) = under_way.pop_front() {
+                    self.record(args, begin, pending, &mut samples);
                 }
-                _ => samples.errors += 1,
             }
+        }
+    }
+
+    fn record(&self, args: &Bench, begin: Instant, pending: Pending<Raw>, samples: &mut Samples) {
+        match pending.wait() {
+            Ok(reply) if args.work == Work::Fds || reply == self.payload => samples.record(begin),
+            _ => samples.errors += 1,
         }
     }
 
@@ -153,6 +163,7 @@ impl Ours {
     /// Events: one at a time and each confirmed, or as many as there is room for.
     fn events(&mut self, args: &Bench, time: Duration, signals: &Signals) -> Result<Samples> {
         let mut samples = Samples::begin()?;
+        let cork = (args.concurrency > 1).then(|| self.peer.cork());
         while !samples.is_over(time) {
             signals.check()?;
             let begin = Instant::now();
@@ -169,6 +180,7 @@ impl Ours {
                 Err(_) => samples.errors += 1,
             }
         }
+        drop(cork);
         let counted = self.peer.request::<_, u64>(COUNT, &()).to(NAME);
         let counted = counted.deadline(PATIENCE).wait()?;
         samples.lost = self.sent.saturating_sub(counted);

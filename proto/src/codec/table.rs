@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Codec, CodecError, CodecId, Decode, Encode, Encoded, Integers, Value};
+use crate::message::Payload;
 
 /// The codecs of a node: which there are, and which is chosen for what.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ impl CodecTable {
         &self,
         codec: CodecId,
         event: &str,
-        payload: &Bytes,
+        payload: &Payload,
     ) -> Result<T, CodecError> {
         T::decode(&Reading {
             table: self,
@@ -177,7 +178,7 @@ impl CodecTable {
         }
         let value = match from {
             CodecId::RAW => Value::Bytes(payload.to_vec()),
-            _ => self.decode(from, event, payload)?,
+            _ => self.decode(from, event, &payload.clone().into())?,
         };
         match to {
             CodecId::RAW => match value {
@@ -299,7 +300,7 @@ pub struct Reading<'a> {
     table: &'a CodecTable,
     event: &'a str,
     codec: CodecId,
-    payload: &'a Bytes,
+    payload: &'a Payload,
 }
 
 impl Reading<'_> {
@@ -320,7 +321,7 @@ impl Reading<'_> {
     /// The bytes, shared, where they are raw.
     pub(super) fn raw(&self) -> Result<Bytes, CodecError> {
         match self.codec {
-            CodecId::RAW => Ok(self.payload.clone()),
+            CodecId::RAW => Ok(self.payload.to_bytes()),
             _ => Err(CodecError::Raw),
         }
     }

@@ -32,16 +32,20 @@ fn an_own_codec_is_given_the_event_s_name_both_ways() {
     table.register(Arc::new(Named(OWN))).unwrap();
     let sent = table.encode("", "foo", Some(OWN), "bar").unwrap();
     assert_eq!((sent.codec, &sent.payload[..]), (OWN, &b"foo:bar"[..]));
-    let received: String = table.decode(OWN, "foo", &sent.payload).unwrap();
+    let received: String = table
+        .decode(OWN, "foo", &sent.payload.clone().into())
+        .unwrap();
     assert_eq!(received, "bar");
 
     let error = table
-        .decode::<String>(OWN, "baz", &sent.payload)
+        .decode::<String>(OWN, "baz", &sent.payload.clone().into())
         .unwrap_err();
     assert_eq!(error.to_string(), "codec 16 failed: another event's");
     let error = table.encode("", "foo", Some(OWN), &7).unwrap_err();
     assert_eq!(error.to_string(), "codec 16 failed: only text");
-    let error = table.decode::<i32>(OWN, "foo", &sent.payload).unwrap_err();
+    let error = table
+        .decode::<i32>(OWN, "foo", &sent.payload.clone().into())
+        .unwrap_err();
     assert!(matches!(error, CodecError::Mismatch { .. }), "{error:?}");
 }
 
@@ -83,7 +87,9 @@ fn a_codec_that_is_not_there_is_refused_and_named() {
         table.set_namespace("n", OWN),
         table.set_event("n", "e", OWN),
         table.encode("n", "e", Some(OWN), &1).map(|_| ()),
-        table.decode::<i32>(OWN, "e", &Bytes::new()).map(|_| ()),
+        table
+            .decode::<i32>(OWN, "e", &Bytes::new().into())
+            .map(|_| ()),
     ] {
         let error = result.unwrap_err();
         assert!(matches!(error, CodecError::Unknown(OWN)), "{error:?}");

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use switchboard_proto::outgoing::IntoTargets;
+use switchboard_proto::outgoing::{IntoTargets, Targets};
 use switchboard_proto::{PeerId, Receipt, Target};
 
 /// Everything about a message but its name and its value.
@@ -26,9 +26,10 @@ pub struct How {
 /// A string can be no peer's name.
 pub(super) fn to(targets: impl IntoTargets) -> How {
     let mut how = How::default();
-    targets
-        .add_to(&mut how.targets)
-        .expect("a scenario names peers that can be");
+    let mut list = Targets::new();
+    let added = targets.add_to(&mut list);
+    added.expect("a scenario names peers that can be");
+    how.targets = list.into_vec();
     how
 }
 

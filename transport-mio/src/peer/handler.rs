@@ -6,12 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use switchboard_os::app::{OfContext, OfMessage, answer, guard, read};
-use switchboard_proto::Answer;
 use switchboard_proto::codec::{CodecId, Decode, Encode};
 use switchboard_proto::fault::Fault;
 use switchboard_proto::wire::Refusal;
+use switchboard_proto::{Answer, Payload};
 
 use super::cx::Cx;
 use super::pace::Pace;
@@ -71,7 +70,7 @@ impl fmt::Debug for Callee {
 
 /// A handler whose types are forgotten.
 pub(super) trait AnyHandler: Send + Sync {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer<OwnedFd>;
+    fn call(&self, cx: &Cx, codec: CodecId, payload: &Payload) -> Answer<OwnedFd>;
 
     fn pace(&self) -> &Pace;
 }
@@ -106,7 +105,7 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Bytes) -> Answer<OwnedFd> {
+    fn call(&self, cx: &Cx, codec: CodecId, payload: &Payload) -> Answer<OwnedFd> {
         // An event and a request that came together were given out from two lists.
         if self.once && self.called.swap(true, Ordering::AcqRel) {
             return Answer::NotRun(Refusal::NoHandler);

@@ -141,7 +141,7 @@ impl Peer {
         M: Encode + ?Sized,
         R: Decode,
     {
-        BlockingRequest::new(self, name.name(), value)
+        BlockingRequest::new(self, name.to_name(), value)
     }
 
     /// An event, to be completed: `peer.emit("hello", "world").to(Everyone).wait()`.
@@ -149,12 +149,12 @@ impl Peer {
     where
         M: Encode + ?Sized,
     {
-        BlockingEmit::new(self, name.name(), value)
+        BlockingEmit::new(self, name.to_name(), value)
     }
 
     /// `emit("message", value)`.
     pub fn send<'m, M: Encode + ?Sized>(&self, value: &'m M) -> BlockingEmit<'m, M> {
-        BlockingEmit::new(self, "message", value)
+        BlockingEmit::new(self, "message".into(), value)
     }
 
     /// Lets what is sent from now on gather, to be written with few system calls when the returned
@@ -375,11 +375,12 @@ impl Peer {
     }
 
     /// This peer in the namespace of a message.
-    fn at(&self, namespace: NamespaceId, shown: &str) -> Self {
+    fn at(&self, namespace: NamespaceId, shown: Arc<str>) -> Self {
         Self {
+            shared: Arc::clone(&self.shared),
+            owner: Arc::clone(&self.owner),
             namespace,
-            shown: shown.into(),
-            ..self.clone()
+            shown,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests and events of a blocking handle while they are put together, and the wait for them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -35,7 +36,7 @@ pub struct Pending<R> {
 }
 
 impl<'m, M: Encode + ?Sized, R> BlockingRequest<'m, M, R> {
-    pub(super) fn new(peer: &Peer, name: &str, value: &'m M) -> Self {
+    pub(super) fn new(peer: &Peer, name: Cow<'static, str>, value: &'m M) -> Self {
         Self {
             peer: peer.clone(),
             draft: Draft::new(name, value),
@@ -180,7 +181,7 @@ pub struct BlockingEmit<'m, M: ?Sized> {
 }
 
 impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
-    pub(super) fn new(peer: &Peer, name: &str, value: &'m M) -> Self {
+    pub(super) fn new(peer: &Peer, name: Cow<'static, str>, value: &'m M) -> Self {
         Self {
             peer: peer.clone(),
             draft: Draft::new(name, value),

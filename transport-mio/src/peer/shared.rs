@@ -325,7 +325,7 @@ impl Inner {
         request: Option<&str>,
         event: Option<&str>,
     ) -> Result<(), DeclareError> {
-        let shown = self.board.shown_namespace(namespace).to_owned();
+        let shown = Arc::clone(self.board.shown_namespace(namespace));
         let declaration = self.registry.declaration(&shown);
         let all = declaration.all_events;
         let handlers: Vec<_> = declaration.handlers.into_iter().chain(request).collect();
@@ -487,8 +487,8 @@ impl Inner {
             };
             let namespace = delivery.namespace;
             let now = self.board.engine.now();
-            let shown = self.board.shown_namespace(namespace).to_owned();
-            let task = Task::new(delivery, now, &shown, &mut self.registry);
+            let shown = Arc::clone(self.board.shown_namespace(namespace));
+            let task = Task::new(delivery, now, shown, &mut self.registry);
             self.stirred |= task.was_queued();
             if let Some((ticket, flag)) = task.cancel_flag() {
                 self.cancels.insert(ticket, flag);

@@ -6,13 +6,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use switchboard_os::app::RegisterError;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::{CodecError, CodecId, Decode};
 use switchboard_proto::registry::SubId;
 use switchboard_proto::{
-    Disconnect, Event, Fate, Generation, MessageId, NamespaceId, PeerId, Sender,
+    Disconnect, Event, Fate, Generation, MessageId, NamespaceId, Payload, PeerId, Sender,
 };
 
 use super::Peer;
@@ -115,7 +114,7 @@ pub struct Received {
     pub(super) from: Sender,
     pub(super) name: Arc<str>,
     pub(super) codec: CodecId,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
 }
 
 /// Events one by one: an iterator that waits. It ends when the peer is closed. It keeps the peer

@@ -3,13 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use switchboard_os::Clock;
 use switchboard_os::app::{Cancel, Circumstances, cx};
 use switchboard_proto::codec::CodecId;
 use switchboard_proto::registry::{Calls, Registry};
 use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Answer, Delivery, DeliveryKind, Instant, NamespaceId, Ticket};
+use switchboard_proto::{Answer, Delivery, DeliveryKind, Instant, NamespaceId, Payload, Ticket};
 
 use super::Peer;
 use super::handler::{AnyHandler, Callee};
@@ -18,9 +17,9 @@ use super::subs::Received;
 /// What is left to be done for a message when it was taken out of the node.
 pub(super) struct Task {
     namespace: NamespaceId,
-    shown: Box<str>,
+    shown: Arc<str>,
     codec: CodecId,
-    payload: Bytes,
+    payload: Payload,
     handlers: Vec<Arc<dyn AnyHandler>>,
     circumstances: Circumstances,
     kind: DeliveryKind,
@@ -40,18 +39,18 @@ impl Task {
     pub(super) fn new(
         delivery: Delivery<std::os::fd::OwnedFd>,
         now: Instant,
-        shown: &str,
+        shown: Arc<str>,
         registry: &mut Registry<Callee>,
     ) -> Self {
         let name = &*delivery.event;
         let (calls, until): (Calls<Callee>, _) = match delivery.kind {
-            DeliveryKind::Event(_) => (registry.dispatch(shown, name), None),
+            DeliveryKind::Event(_) => (registry.dispatch(&shown, name), None),
             DeliveryKind::Request { remaining, .. } => {
                 let until = remaining.and_then(|remaining| now.checked_add(remaining));
-                (registry.handle(shown, name).into_iter().collect(), until)
+                (registry.handle(&shown, name).into_iter().collect(), until)
             }
         };
-        let payload = delivery.payload.to_bytes();
+        let payload = delivery.payload;
         let codec = CodecId(delivery.codec);
         let mut handlers = Vec::new();
         let mut queued = false;
@@ -71,7 +70,7 @@ impl Task {
         }
         Self {
             namespace: delivery.namespace,
-            shown: shown.into(),
+            shown,
             codec,
             payload,
             handlers,
@@ -119,7 +118,7 @@ impl Task {
 
     /// Calls the handlers, in the order of their registration.
     pub(super) fn run(self, peer: &Peer) -> Answer<OwnedFd> {
-        let cx = cx(peer.at(self.namespace, &self.shown), self.circumstances);
+        let cx = cx(peer.at(self.namespace, self.shown), self.circumstances);
         let request = matches!(self.kind, DeliveryKind::Request { .. });
         // An event that only a queue took was handled by that; a request that nobody has is not.
         let mut result = match request || !self.queued {

@@ -47,9 +47,9 @@ pub enum Wrong {
 
 impl<'m, M: Encode + ?Sized> Draft<'m, M> {
     /// A message of this name and value, for nobody in particular.
-    pub fn new(name: &str, value: &'m M) -> Self {
+    pub fn new(name: Cow<'static, str>, value: &'m M) -> Self {
         Self {
-            name: Cow::Owned(name.to_owned()),
+            name,
             value,
             codec: None,
             receivers: Receivers::new(),

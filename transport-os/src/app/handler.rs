@@ -4,11 +4,10 @@ use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
 use switchboard_proto::codec::{CodecError, CodecId, Decode, Encode};
 use switchboard_proto::fault::Fault;
 use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Answer, DeclareError};
+use switchboard_proto::{Answer, DeclareError, Payload};
 
 use super::{Cx, Host};
 
@@ -44,7 +43,7 @@ pub enum RegisterError {
 pub fn read<P: Host, M: Decode>(
     cx: &Cx<P>,
     codec: CodecId,
-    payload: &Bytes,
+    payload: &Payload,
 ) -> Result<M, Answer<OwnedFd>> {
     let read = cx.peer().codecs().decode(codec, cx.name(), payload);
     read.map_err(|error| match error {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use bytes::Bytes;
+use switchboard_proto::Payload;
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
 
 /// A reply with the descriptors that came with it; from the word `with_fds` of a request.
@@ -28,7 +28,7 @@ pub trait FromReply: Sized {
         codecs: &CodecTable,
         name: &str,
         codec: CodecId,
-        payload: &Bytes,
+        payload: &Payload,
         descriptors: Vec<OwnedFd>,
         attachments_lost: bool,
     ) -> Result<Self, CodecError>;
@@ -39,7 +39,7 @@ impl<R: Decode> FromReply for R {
         codecs: &CodecTable,
         name: &str,
         codec: CodecId,
-        payload: &Bytes,
+        payload: &Payload,
         _: Vec<OwnedFd>,
         _: bool,
     ) -> Result<Self, CodecError> {
@@ -53,7 +53,7 @@ impl<R: Decode> FromReply for Answered<R> {
         codecs: &CodecTable,
         name: &str,
         codec: CodecId,
-        payload: &Bytes,
+        payload: &Payload,
         descriptors: Vec<OwnedFd>,
         attachments_lost: bool,
     ) -> Result<Self, CodecError> {

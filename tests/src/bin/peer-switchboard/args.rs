@@ -4,6 +4,12 @@ use std::error::Error;
 
 use bytes::Bytes;
 use switchboard_mio::Raw;
+use switchboard_mio::name::{Call, Event};
+
+/// Is answered with what it brings.
+pub(crate) const ASK: Call<Raw, Raw> = Call::new("ask");
+/// Is counted.
+pub(crate) const TELL: Event<Raw> = Event::new("tell");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {

@@ -7,9 +7,11 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use switchboard_mio::{Board, Cx, Hub, IntoTargets, Peer, Pending, Raw, SendError, Target};
+use switchboard_mio::{
+    Board, Cx, Hub, IntoTargets, Peer, Pending, Raw, SendError, Target, Targets,
+};
 
-use crate::args::{Args, Role, Work};
+use crate::args::{ASK, Args, Role, TELL, Work};
 use crate::report::{self, Latencies, now};
 
 type Done = Result<(), Box<dyn Error>>;
@@ -69,12 +71,12 @@ fn serve(server: &Peer, args: &Args) -> Done {
         Ok(())
     };
     server
-        .on("ask", ask)
+        .on(ASK, ask)
         .checked()
         .map_err(|e| e.to_string())?
         .forever();
     server
-        .on("tell", tell)
+        .on(TELL, tell)
         .checked()
         .map_err(|e| e.to_string())?
         .forever();
@@ -88,21 +90,17 @@ fn serve(server: &Peer, args: &Args) -> Done {
 }
 
 fn target(args: &Args) -> Result<Target, Box<dyn Error>> {
-    let mut targets = Vec::new();
+    let mut targets = Targets::new();
     match args.through_hub {
         true => "server".add_to(&mut targets)?,
         false => Hub.add_to(&mut targets)?,
     }
-    Ok(targets.remove(0))
+    Ok(targets.into_vec().remove(0))
 }
 
 fn ask(client: &Peer, args: &Args, window: usize) -> Done {
     let to = target(args)?;
-    let request = || {
-        client
-            .request::<_, Raw>("ask", &args.payload)
-            .to(to.clone())
-    };
+    let request = || client.request(ASK, &args.payload).to(to.clone());
     for _ in 0..args.warm_up() {
         let _: Raw = request().wait()?;
     }
@@ -145,7 +143,7 @@ fn tell(client: &Peer, args: &Args) -> Done {
     let begun = now();
     let cork = client.cork();
     for _ in 0..args.count {
-        client.emit("tell", &args.payload).to(to.clone()).wait()?;
+        client.emit(TELL, &args.payload).to(to.clone()).wait()?;
     }
     drop(cork);
     report::begun(args.count, begun)?;
@@ -161,7 +159,7 @@ fn pass_descriptors(client: &Peer, args: &Args, window: usize) -> Done {
     loop {
         while left > 0 && under_way.len() < window {
             let descriptor = null.as_fd().try_clone_to_owned()?;
-            let request = client.request::<_, Raw>("ask", &args.payload).to(Hub);
+            let request = client.request(ASK, &args.payload).to(Hub);
             match request.attach(descriptor).send() {
                 Ok(pending) => under_way.push_back(pending),
                 Err(SendError::Refused { .. }) if !under_way.is_empty() => break,

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use switchboard_mio::{
-    Board, Hub, Incoming, IntoTargets, Raw, RequestId, SendError, SendRefusal, Target,
+    Board, Hub, Incoming, IntoTargets, Raw, RequestId, SendError, SendRefusal, Target, Targets,
 };
 
-use crate::args::{Args, Role, Work};
+use crate::args::{ASK, Args, Role, TELL, Work};
 use crate::report::{self, Latencies, now};
 
 type Done = Result<(), Box<dyn Error>>;
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Done {
             }
         }
         Role::Server => {
-            let builder = builder.handle::<Raw, Raw>("ask").listen_to::<Raw>("tell");
+            let builder = builder.handle(ASK).listen_to(TELL);
             let board = match args.through_hub {
                 true => builder.name("server").join(&args.address)?,
                 false => builder.listen(&args.address)?,
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Done {
             match args.work {
                 Work::Ask(window) => ask(client, args, window),
                 Work::Tell => tell(client, args),
-                Work::Descriptors(window) => pass_descriptors(client, args, window),
+                Work::Descriptors(_) => pass_descriptors(client, args),
             }
         }
     }
@@ -62,8 +62,7 @@ fn serve(mut server: Loop, args: &Args) -> Done {
     loop {
         while let Some(incoming) = server.board.poll_incoming() {
             match incoming {
-                Incoming::Request(mut request) => {
-                    received += u64::from(request.take_fd().is_some());
+                Incoming::Request(request) => {
                     let payload: Raw = request.decode()?;
                     // Its sender may have ended by now.
                     let _ = request.reply(&mut server.board, Ok(&payload));
@@ -84,12 +83,12 @@ fn serve(mut server: Loop, args: &Args) -> Done {
 }
 
 fn target(args: &Args) -> Result<Target, Box<dyn Error>> {
-    let mut targets = Vec::new();
+    let mut targets = Targets::new();
     match args.through_hub {
         true => "server".add_to(&mut targets)?,
         false => Hub.add_to(&mut targets)?,
     }
-    Ok(targets.remove(0))
+    Ok(targets.into_vec().remove(0))
 }
 
 fn ask(mut client: Loop, args: &Args, window: usize) -> Done {
@@ -101,7 +100,7 @@ fn ask(mut client: Loop, args: &Args, window: usize) -> Done {
     let mut begun = now();
     while answered < all {
         while sent < all && pending.len() < window {
-            let request = client.board.request::<_, Raw>("ask", &args.payload);
+            let request = client.board.request(ASK, &args.payload);
             let at = now();
             pending.insert(request.to(to.clone()).send()?, at);
             sent += 1;
@@ -128,7 +127,7 @@ fn tell(mut client: Loop, args: &Args) -> Done {
     let to = target(args)?;
     let begun = now();
     for _ in 0..args.count {
-        let emit = client.board.emit("tell", &args.payload).to(to.clone());
+        let emit = client.board.emit(TELL, &args.payload).to(to.clone());
         let mut result = emit.send();
         while let Err(error) = result {
             if !error.is_full() {
@@ -147,31 +146,26 @@ fn tell(mut client: Loop, args: &Args) -> Done {
     }
 }
 
-fn pass_descriptors(mut client: Loop, args: &Args, window: usize) -> Done {
+fn pass_descriptors(mut client: Loop, args: &Args) -> Done {
     let null = File::open("/dev/null")?;
-    let (mut sent, mut answered) = (0, 0);
     let begun = now();
-    while answered < args.count {
-        while sent < args.count && sent - answered < window as u64 {
-            let descriptor = null.as_fd().try_clone_to_owned()?;
-            let request = client.board.request::<_, Raw>("ask", &args.payload);
-            match request.to(Hub).attach(descriptor).send() {
-                Ok(_) => sent += 1,
-                Err(SendError::Refused {
-                    reason: SendRefusal::TooManyAttachments { .. },
-                    ..
-                }) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // Nothing tells that attachments have been received, so it looks again soon.
-        let soon = (sent == answered).then_some(Duration::from_millis(1));
-        client.turn(soon)?;
-        while let Some(incoming) = client.board.poll_incoming() {
-            if let Incoming::Reply { outcome, .. } = incoming {
-                let _: Raw = outcome.decode()?;
-                answered += 1;
-            }
+    for _ in 0..args.count {
+        let descriptor = null.as_fd().try_clone_to_owned()?;
+        let emit = client.board.emit(TELL, &args.payload).to(Hub);
+        let mut result = emit.attach(descriptor).send();
+        while let Err(error) = result {
+            let SendError::Refused {
+                reason: SendRefusal::TooManyAttachments { .. } | SendRefusal::Full { .. },
+                ..
+            } = error
+            else {
+                return Err(error.into());
+            };
+            // The receiver's node says when it has received some.
+            client.turn(Some(Duration::from_millis(1)))?;
+            while client.board.poll_incoming().is_some() {}
+            let message = error.into_message().ok_or("it comes back whole")?;
+            result = client.board.resend(message, Default::default());
         }
     }
     report::begun(args.count, begun)?;

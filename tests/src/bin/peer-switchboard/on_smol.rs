@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use smol::LocalExecutor;
 use switchboard_smol::{Builder, Cx, Hub, Peer, Raw, Reason, RequestError, SendRefusal, builder};
 
-use crate::args::{Args, Driver, Role, Work};
+use crate::args::{ASK, Args, Driver, Role, TELL, Work};
 use crate::report::{self, Latencies, now};
 
 type Done = Result<(), Box<dyn Error>>;
@@ -24,14 +24,13 @@ pub(crate) async fn run(args: &Args) -> Done {
         Role::Client => builder(&args.address),
     };
     match args.driver {
+        // One thread for both, and tasks of one executor: who wakes the other wakes no thread.
         Driver::Split => {
             let (peer, driver) = builder.split().await?;
-            // It ends only with the peer.
-            let driver = async {
-                driver.await;
-                Ok(())
-            };
-            smol::future::or(play(&peer, args), driver).await
+            let executor = LocalExecutor::new();
+            executor.spawn(driver).detach();
+            let play = executor.spawn(play(&peer, args));
+            executor.run(play).await
         }
         _ => play(&builder.open()?, args).await,
     }
@@ -70,11 +69,11 @@ fn server(args: &Args) -> Builder {
         asked(&told);
         async move { Ok(()) }
     };
-    builder(&args.address).on("ask", ask).on("tell", tell)
+    builder(&args.address).on(ASK, ask).on(TELL, tell)
 }
 
 async fn one(client: &Peer, args: &Args) -> Result<(), RequestError> {
-    let request = client.request::<_, Raw>("ask", &args.payload);
+    let request = client.request(ASK, &args.payload);
     let request = match args.through_hub {
         true => request.to("server"),
         false => request.to(Hub),
@@ -105,7 +104,7 @@ async fn ask(client: &Peer, args: &Args, window: usize) -> Done {
 async fn tell(client: &Peer, args: &Args) -> Done {
     let begun = now();
     for _ in 0..args.count {
-        client.emit("tell", &args.payload).to(Hub).await?;
+        client.emit(TELL, &args.payload).to(Hub).await?;
     }
     report::begun(args.count, begun)?;
     pending().await
@@ -120,7 +119,7 @@ async fn pass_descriptors(client: &Peer, args: &Args, window: usize) -> Done {
             left.set(fewer);
             loop {
                 let descriptor = null.as_fd().try_clone_to_owned()?;
-                let request = client.request::<_, Raw>("ask", &args.payload);
+                let request = client.request(ASK, &args.payload);
                 match request.to(Hub).attach(descriptor).await {
                     Err(RequestError::NotRun(refused)) if too_many(refused.reason()) => {
                         // Nothing tells that attachments have been received.
