@@ -28,7 +28,8 @@ const ROUNDS: usize = 16;
 ///
 /// Whoever got it from [`Builder::split`](crate::Builder::split) polls it, on any executor or under a
 /// bare `block_on`. While it is not polled nothing is received; operations of the peer still write
-/// what their sockets take. Dropping it closes the peer: what waits ends with its reason.
+/// what their sockets take, but for messages that follow another one within 50 us, which it writes
+/// together. Dropping it closes the peer: what waits ends with its reason.
 #[must_use = "without its driver a peer receives nothing"]
 pub struct Driver {
     shared: Arc<Shared>,
