@@ -125,6 +125,7 @@ pub struct Hub {
 #[derive(Debug, Args)]
 pub struct Call {
     /// The name of the request
+    #[arg(value_parser = event)]
     pub event: String,
     /// JSON text; - reads it from stdin [default: null]
     #[arg(allow_hyphen_values = true)]
@@ -144,6 +145,7 @@ pub struct Call {
 #[derive(Debug, Args)]
 pub struct Emit {
     /// The name of the event
+    #[arg(value_parser = event)]
     pub event: String,
     /// JSON text; - reads it from stdin [default: null]
     #[arg(allow_hyphen_values = true)]
@@ -166,7 +168,7 @@ pub struct Emit {
 #[derive(Debug, Args)]
 pub struct On {
     /// The names of the events
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = event)]
     pub event: Vec<String>,
     /// End after this many
     #[arg(short = 'n', long)]
@@ -287,6 +289,14 @@ pub struct BenchRaw {
 
 fn address(text: &str) -> Result<String, switchboard_mio::AddressError> {
     text.parse::<Address>().map(|_| text.to_owned())
+}
+
+fn event(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        // NUL cannot stand in an argument.
+        1..=255 => Ok(text.to_owned()),
+        _ => Err("write a name of 1 to 255 bytes"),
+    }
 }
 
 #[cfg(test)]

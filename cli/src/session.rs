@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use switchboard_mio::{Board, EngineFault, Incoming, NamespaceId};
+use switchboard_mio::{
+    Board, BoardError, ConnectError, EngineFault, Incoming, ListenError, NamespaceId,
+};
 
 use crate::args::Global;
 use crate::end::{End, Failure};
@@ -42,7 +44,7 @@ impl Session {
             return Err(Failure::new(End::Usage, message).into());
         };
         let signals = Signals::new().context("listening for Ctrl-C")?;
-        let board = Board::join(address)?;
+        let board = Board::join(address).map_err(|error| refused(&error))?;
         let mut session = Self {
             board,
             signals,
@@ -101,14 +103,20 @@ impl Session {
                 None if Instant::now() >= until => return Ok(false),
                 None if told => {}
                 None => {
-                    print::talk(
-                        "the hub has just begun: waiting up to 4 s for those it knew before",
-                    );
+                    self.tell_if_incomplete();
                     told = true;
                 }
             }
         }
         Ok(true)
+    }
+
+    /// Says why it takes so long, where that is because a hub that has just begun does not yet know
+    /// who is there: whoever was with an earlier one may come back, and may be the one that is meant.
+    pub fn tell_if_incomplete(&self) {
+        if !self.quiet && !self.board.roster().is_complete() {
+            print::talk("the hub has just begun, and waits for those who were there before");
+        }
     }
 
     /// Opens a namespace of the command line.
@@ -138,11 +146,15 @@ impl Session {
 
     fn connect(&mut self, address: &str, wait: Option<Duration>) -> Result<()> {
         let begin = Instant::now();
-        let until = begin.checked_add(wait.unwrap_or_default().max(GREETING));
+        // A hub that is stopped takes the connection and says nothing.
+        let until = begin.checked_add(wait.unwrap_or(GREETING));
         let mut last: Option<EngineFault> = None;
         loop {
             match self.next(until)? {
                 Some(Incoming::Connected { .. }) => return Ok(()),
+                Some(Incoming::Fault(EngineFault::Connect(error))) if error.is_permanent() => {
+                    return Err(unreachable(&error).into());
+                }
                 Some(Incoming::Fault(fault)) => last = Some(fault),
                 Some(Incoming::Disconnected(cause)) => {
                     let message = format!("the hub at {address} closed the connection: {cause:?}");
@@ -178,6 +190,30 @@ impl Session {
             Err(error) => Err(anyhow!(error).context("waiting")),
         }
     }
+}
+
+/// Why there is no board, with its exit code.
+pub fn refused(error: &BoardError) -> Failure {
+    match error {
+        BoardError::Connect(error) => unreachable(error),
+        BoardError::Address(error) => Failure::new(End::Usage, error.to_string()),
+        BoardError::Listen(
+            ListenError::Address(_)
+            | ListenError::NoDirectory { .. }
+            | ListenError::IsDirectory { .. }
+            | ListenError::NotASocket { .. },
+        ) => Failure::new(End::Usage, error.to_string()),
+        error => Failure::new(End::Failed, error.to_string()),
+    }
+}
+
+/// A fault that no waiting mends is no missing hub.
+fn unreachable(error: &ConnectError) -> Failure {
+    let end = match error {
+        ConnectError::Address(_) | ConnectError::NoDirectory { .. } => End::Usage,
+        _ => End::Failed,
+    };
+    Failure::new(end, error.to_string())
 }
 
 /// The loss of the hub as the error that ends a command.

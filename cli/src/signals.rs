@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as something to poll for.
+//! Ctrl-C, SIGTERM and SIGHUP as something to poll for.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,12 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{SigId, flag, low_level};
 
 use crate::end::{End, Failure};
 
-/// A descriptor that becomes readable, and stays so, when one of them has come. From its making on, Ctrl-C and SIGTERM no longer end the process: they are told here. Its drop
+/// A descriptor that becomes readable, and stays so, when one of them has come. From its making on
+/// they no longer end the process: they are told here, so that what it made is put away. Its drop
 /// gives them back.
 #[derive(Debug)]
 pub struct Signals {
@@ -31,8 +32,9 @@ impl Signals {
         wake.set_nonblocking(true)?;
         let last = Arc::new(AtomicUsize::new(0));
         let mut ids = Vec::new();
-        for signal in [SIGINT, SIGTERM] {
-            // The number first: who wakes up finds it. Both are small and positive.
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+            // The number first: who wakes up finds it. All are small and positive.
             let number = signal.unsigned_abs() as usize;
             ids.push(flag::register_usize(signal, Arc::clone(&last), number)?);
             ids.push(low_level::pipe::register(signal, write.try_clone()?)?);
@@ -54,6 +56,14 @@ impl Signals {
             }
         }
     }
+}
+
+/// Whether this process was started with the signal ignored, as `nohup` does: then it stays so.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 impl AsFd for Signals {

@@ -145,7 +145,7 @@ fn wait_outlasts_the_start_of_the_hub() {
 }
 
 #[test]
-fn no_permission_ends_with_3() {
+fn no_permission_ends_with_1() {
     let place = Place::new();
     let _hub = place.hub();
     let mut command = place.command(&["peers"]);
@@ -167,17 +167,17 @@ fn no_permission_ends_with_3() {
     }
     let ran = Running(command.spawn().unwrap()).finish();
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o700)).unwrap();
-    assert!(ran.expect(3).stderr.contains("denied"), "{ran:?}");
+    assert!(ran.expect(1).stderr.contains("denied"), "{ran:?}");
 }
 
 #[test]
-fn a_hub_refuses_a_place_that_is_not_safe_with_3() {
+fn a_hub_refuses_a_place_that_is_not_safe_with_1() {
     let place = Place::new();
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    assert!(place.run(&["hub"]).expect(3).stderr.contains("0700"));
+    assert!(place.run(&["hub"]).expect(1).stderr.contains("0700"));
     let there = Place::new();
     let _hub = there.hub();
-    assert!(there.run(&["hub"]).expect(3).stderr.contains("in use"));
+    assert!(there.run(&["hub"]).expect(1).stderr.contains("in use"));
 }
 
 #[test]

@@ -92,8 +92,9 @@ pub enum AddressError {
     },
     /// Plain TCP to or from another machine, without having been asked for.
     #[error(
-        "{host} is {ip}, which is not loopback; plain TCP is readable by everyone on the way: use \
-         127.0.0.1 or [::1], or ask for it with Address::allow_remote"
+        "{} not loopback; plain TCP is readable by everyone on the way: use 127.0.0.1 or [::1], or \
+         ask for it with Address::allow_remote",
+        is(host, *ip)
     )]
     NotLoopback {
         /// The host as written.
@@ -101,6 +102,13 @@ pub enum AddressError {
         /// The first address of it that is not loopback.
         ip: IpAddr,
     },
+}
+
+fn is(host: &str, ip: IpAddr) -> String {
+    match host.parse() == Ok(ip) {
+        true => format!("{host} is"),
+        false => format!("{host} is {ip}, which is"),
+    }
 }
 
 impl Address {

@@ -1,6 +1,6 @@
 //! `call`: one request and its one outcome.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
@@ -78,11 +78,16 @@ fn send(
 /// The node itself ends every request, at its deadline at the latest. `None` when the hub is lost
 /// meanwhile.
 fn outcome_of(session: &mut Session, request: RequestId) -> Result<Option<ReplyOutcome>> {
+    let mut look = Some(Instant::now() + Duration::from_millis(500));
     loop {
-        match session.next(None)? {
+        match session.next(look)? {
             Some(Incoming::Reply { id, outcome }) if id == request => return Ok(Some(outcome)),
             Some(Incoming::Disconnected(_)) => return Ok(None),
-            _ => {}
+            Some(_) => {}
+            None => {
+                session.tell_if_incomplete();
+                look = None;
+            }
         }
     }
 }

@@ -16,6 +16,11 @@ use crate::print;
 use crate::roster::{PeerArg, shown_namespace};
 use crate::session::Session;
 
+/// Of a copy for one of many it is not told which limit stopped it. The first message of a process
+/// meets these.
+const NO_ROOM: &str = "no room: it is larger than `message_cap` of the receiver (16 MiB by default), or \
+                       than `send_buffer_total` (64 MiB) allows for all receivers together";
+
 /// What is known of the receivers.
 #[derive(Debug, Default)]
 struct Tally {
@@ -183,7 +188,7 @@ impl Tally {
                 )
             }
             _ => {
-                let why = self.why.as_deref().unwrap_or("no room");
+                let why = self.why.as_deref().unwrap_or(NO_ROOM);
                 format!("error: {event}: delivered to {of}: {why}")
             }
         };

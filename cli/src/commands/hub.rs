@@ -5,26 +5,26 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::json;
 use switchboard_mio::{Board, Generation, Incoming, PeerId, PeerName};
+use switchboard_proto::Event;
+use switchboard_proto::wire::CloseCode;
 
 use crate::args::{Global, Hub};
 use crate::end::{End, Failure};
 use crate::print;
-use crate::session::Session;
+use crate::session::{Session, refused};
 
 /// Runs a hub until Ctrl-C.
 ///
 /// # Errors
 ///
-/// [`End::Usage`] without an address, [`End::NoHub`] where nobody can listen.
+/// [`End::Usage`] without an address, [`End::Failed`] where nobody can listen.
 pub fn run(global: &Global, args: &Hub) -> Result<End> {
     let Some(address) = args.at.as_ref().or(global.address.as_ref()) else {
         let message = "no address: write switchboard hub unix:/absolute/path";
         return Err(Failure::new(End::Usage, message).into());
     };
     let builder = Board::builder().name(&args.name);
-    let board = builder
-        .listen(address)
-        .map_err(|error| Failure::new(End::NoHub, error.to_string()))?;
+    let board = builder.listen(address).map_err(|error| refused(&error))?;
     let mut session = Session::around(board, global.quiet)?;
     session.board.ready();
     let at = session.board.address().map(ToString::to_string);
@@ -55,6 +55,14 @@ pub fn run(global: &Global, args: &Hub) -> Result<End> {
                 tell_peer(global, "down", id, generation, names.remove(&id).as_ref())?;
             }
             Some(Incoming::Fault(fault)) => print::talk(&fault.to_string()),
+            Some(Incoming::Other(Event::LinkClosed {
+                code,
+                by_peer: false,
+                ..
+            })) if code != CloseCode::Normal => {
+                let why = code.to_string();
+                tell(global, "refused", &why, json!({ "why": why }))?;
+            }
             _ => {}
         }
     }

@@ -43,6 +43,16 @@ pub enum ListenError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The path is that of a directory.
+    #[error(
+        "{} is a directory: add the name of the socket, as in unix:{}/app.sock",
+        path.display(),
+        path.display()
+    )]
+    IsDirectory {
+        /// The path.
+        path: PathBuf,
+    },
     /// Something else stands at the path; it is never deleted.
     #[error("{} is not a socket: remove what stands there, or choose another path", path.display())]
     NotASocket {

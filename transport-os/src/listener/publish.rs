@@ -45,9 +45,29 @@ impl Drop for Published {
 /// Binds and listens under a private name, then takes the public one.
 pub(super) fn publish(path: &UnixPath, backlog: i32) -> Result<(OwnedFd, Published), ListenError> {
     let public = path.as_path();
-    let io = |doing, source| failed(public, doing, source);
     check_directory(path.directory())?;
     let lock = FileLock::acquire(lock_path(public)).map_err(|error| refused(public, error))?;
+    match take_name(path, backlog) {
+        Ok((socket, file)) => {
+            let published = Published {
+                path: public.to_owned(),
+                file,
+                lock: Some(lock),
+            };
+            Ok((socket, published))
+        }
+        Err(error) => {
+            // Nobody listens here for whom it would stand.
+            lock.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Takes the public name, whose lock is held.
+fn take_name(path: &UnixPath, backlog: i32) -> Result<(OwnedFd, FileId), ListenError> {
+    let public = path.as_path();
+    let io = |doing, source| failed(public, doing, source);
     check_public_name(public)?;
 
     // One private name for each public one, not a random one: what a process that was killed here
@@ -68,17 +88,7 @@ pub(super) fn publish(path: &UnixPath, backlog: i32) -> Result<(OwnedFd, Publish
         .and_then(|()| FileId::at(&private))
         .and_then(|file| Ok((file, rustix::fs::rename(&private, public)?)));
     match published {
-        Ok((file, ())) => {
-            let path = public.to_owned();
-            Ok((
-                socket,
-                Published {
-                    path,
-                    file,
-                    lock: Some(lock),
-                },
-            ))
-        }
+        Ok((file, ())) => Ok((socket, file)),
         Err(error) => {
             let _ = rustix::fs::unlink(&private);
             Err(io("take the name", error))
@@ -162,6 +172,12 @@ fn check_directory(directory: &Path) -> Result<(), ListenError> {
         "it belongs to another user"
     } else if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         "everyone can write to it"
+    } else if mode.contains(Mode::WGRP)
+        && !mode.contains(Mode::SVTX)
+        && stat.st_gid != rustix::process::getegid().as_raw()
+    {
+        // The primary group is most often the user's own, and then its umask is 002.
+        "the members of another group can write to it"
     } else {
         return Ok(());
     };
@@ -178,6 +194,11 @@ fn check_public_name(public: &Path) -> Result<(), ListenError> {
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(failed(public, "look at the path", errno.into())),
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {}
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            return Err(ListenError::IsDirectory {
+                path: public.to_owned(),
+            });
+        }
         Ok(_) => {
             return Err(ListenError::NotASocket {
                 path: public.to_owned(),
