@@ -40,8 +40,10 @@ pub enum Stderr {
 /// What happens to a child whose parent process dies without stopping it.
 ///
 /// The portable rule is that a child ends when its channel does; this is for the child that does
-/// not. It works on Linux only, does not reach grandchildren, and ends where the child runs a
-/// program with the set-user-id bit or capabilities of its own. The death that counts is that of
+/// not. It works on Linux only, and ends where the child runs a program with the set-user-id bit or
+/// capabilities of its own. What the child itself started by this crate ends in the same way with the
+/// child, and so on down the line; what it started otherwise lives on, as nobody is left who would
+/// sweep its group. The death that counts is that of
 /// the process: children are started by a thread that lives as long as it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
