@@ -24,9 +24,9 @@ use crate::wire::{CloseCode, Frame, Kind, WireError, flow, limits};
 /// Bytes that one source may write before it is the next one's turn.
 const QUANTUM: usize = 64 * 1024;
 
-/// What one source may have queued here of frames that need no credit: the receipts of as many
-/// messages as a pair may have under way.
-const UNCREDITED_MAX: u64 = 65_536 * flow::LEAST_COST;
+/// What one source may have queued here of frames that need no credit: twice what one may have on its way
+/// without its receiver's mark, so that who keeps to that is never to blame.
+const UNCREDITED_MAX: u64 = 2 * limits::UNCREDITED * flow::LEAST_COST;
 
 /// How many attachments one source may have queued here for one destination. They are its own
 /// charge, so a member that does not read cannot use up the hub's descriptors.

@@ -349,3 +349,38 @@ fn hazard_q1_a_peer_that_acknowledges_nothing_of_what_it_is_sent_fills_nobody_s_
     let more = flood(&mut world, &mut raw);
     assert!(more >= first + 500, "{more}");
 }
+
+#[test]
+fn hazard_q1_a_peer_that_reads_no_receipts_does_not_make_the_hub_close_the_link_of_who_sends_them()
+{
+    // It guesses the credit that it is given, and reads nothing: what it is sent waits at the hub, but
+    // never so much that the sender of it would be to blame.
+    let mut world = world(|_| ());
+    let mut raw = Raw::member(&mut world, 77);
+    let victim = world.nodes[1].instance();
+    world.clogged.insert(raw.wire);
+    let mut batch = |count: usize, bits: u8| {
+        let header = |header: &mut Header| {
+            header.flow = 1;
+            header.flags = bits | flags::WANT_DELIVERED;
+        };
+        let event = |_| raw.frame(Kind::EVENT, victim, header, event_body("tell", b"x"));
+        let bytes: Vec<u8> = (0..count).flat_map(event).collect();
+        raw.says(&mut world, &bytes);
+        let now = world.now;
+        while world.nodes[1].recv(now, NamespaceId(0)).is_some() {}
+        world.run();
+    };
+    batch(16, flags::FIRST_CONTACT);
+    for _ in 0..340 {
+        batch(200, 0);
+    }
+    let closed = |event: &Event<_>| matches!(event, Event::LinkClosed { .. });
+    let faults = |event: &Event<_>| matches!(event, Event::PeerFault { .. });
+    for at in 0..3 {
+        assert!(!world.events[at].iter().any(closed), "{at}");
+    }
+    // It gets no credit any more, and to send without is its own fault, which the victim sees.
+    assert!(world.nodes[1].stats().delivered > 65_536);
+    assert!(world.events[1].iter().any(faults));
+}
