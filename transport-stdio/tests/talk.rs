@@ -347,5 +347,8 @@ fn a_program_started_by_hand_says_what_it_needs() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("NoParent"), "{said}");
+    assert!(
+        said.contains("start it through a Switchboard parent"),
+        "{said}"
+    );
 }
