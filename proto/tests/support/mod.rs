@@ -269,14 +269,24 @@ impl World {
     /// A raw connection to the hub, whose other end the test plays itself. Returns the number of
     /// the connection and the hub's link.
     pub fn stranger(&mut self, medium: Medium) -> (usize, LinkId) {
+        self.stranger_at(0, LinkOrigin::Accepted, medium)
+    }
+
+    /// As [`World::stranger`], to another node than the hub.
+    pub fn stranger_at(
+        &mut self,
+        node: usize,
+        origin: LinkOrigin,
+        medium: Medium,
+    ) -> (usize, LinkId) {
         let config = LinkConfig {
-            origin: LinkOrigin::Accepted,
+            origin,
             medium,
             attachments: medium == Medium::Local,
         };
-        let link = self.nodes[0].add_link(self.now, config);
+        let link = self.nodes[node].add_link(self.now, config);
         self.wires.push(Wire {
-            ends: [Some((0, link)), None],
+            ends: [Some((node, link)), None],
             streams: Default::default(),
             plans: [false; 2],
             full: [false; 2],

@@ -12,6 +12,8 @@ use super::{Handle, World};
 #[derive(Debug)]
 pub struct Raw {
     pub wire: usize,
+    /// The node at the other end.
+    pub at: usize,
     pub link: LinkId,
     pub instance: InstanceId,
     /// The number of its next sequenced frame.
@@ -25,7 +27,34 @@ impl Raw {
         world.run();
         Self {
             wire,
+            at: 0,
             link,
+            instance: InstanceId(instance),
+            sequence: 1,
+        }
+    }
+
+    /// A child of a member, attached through it.
+    pub fn child_of(world: &mut World, member: usize, instance: u64) -> Self {
+        let (wire, link) = world.stranger_at(member, LinkOrigin::Child, Medium::Local);
+        let raw = Self {
+            wire,
+            at: member,
+            link,
+            instance: InstanceId(instance),
+            sequence: 1,
+        };
+        let bytes = [raw.hello(), raw.attach(1)].concat();
+        raw.says(world, &bytes);
+        raw
+    }
+
+    /// Another instance that this one speaks for.
+    pub fn behind(&self, instance: u64) -> Self {
+        Self {
+            wire: self.wire,
+            at: self.at,
+            link: self.link,
             instance: InstanceId(instance),
             sequence: 1,
         }
@@ -93,7 +122,7 @@ impl Raw {
             let close = (header.kind == Kind::CLOSE).then(|| wire::Close::decode(&body));
             CloseCode::from_u16(close?.ok()?.code)
         });
-        let event = world.events[0].iter().find_map(|event| match event {
+        let event = world.events[self.at].iter().find_map(|event| match event {
             Event::LinkClosed {
                 link,
                 code,
@@ -136,8 +165,22 @@ impl Raw {
         self.attach_with(counter, PeerName::new(name))
     }
 
-    fn attach_with(&self, counter: u64, name: Option<PeerName>) -> Vec<u8> {
+    /// Asks for an instance for which another speaks.
+    pub fn attach_relayed(&self, counter: u64) -> Vec<u8> {
         let attach = Attach {
+            relayed: true,
+            ..self.attachment(counter, None)
+        };
+        self.control(Kind::ATTACH, |body| attach.encode(body))
+    }
+
+    fn attach_with(&self, counter: u64, name: Option<PeerName>) -> Vec<u8> {
+        let attach = self.attachment(counter, name);
+        self.control(Kind::ATTACH, |body| attach.encode(body))
+    }
+
+    fn attachment(&self, counter: u64, name: Option<PeerName>) -> Attach {
+        Attach {
             instance: self.instance,
             counter,
             name,
@@ -150,8 +193,7 @@ impl Raw {
             known: wire::Known::default(),
             more: false,
             relayed: false,
-        };
-        self.control(Kind::ATTACH, |body| attach.encode(body))
+        }
     }
 
     /// A link-local frame.
