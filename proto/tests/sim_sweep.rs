@@ -16,7 +16,7 @@ use switchboard_proto::sim::plan::shrink;
 use switchboard_proto::sim::{Plan, World, draw};
 
 /// Paths that a sweep must have taken, or it has proved nothing of them.
-const MARKS: [&str; 17] = [
+const MARKS: [&str; 18] = [
     "app_attachments_lost",
     "app_cancelled",
     "app_full",
@@ -28,6 +28,7 @@ const MARKS: [&str; 17] = [
     "fate_delivered",
     "fate_unconfirmed",
     "killed",
+    "orphaned",
     "outcome_not_run",
     "outcome_reply",
     "outcome_unknown",

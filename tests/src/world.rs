@@ -59,7 +59,9 @@ pub struct Setting {
 pub struct World {
     /// What it runs over.
     pub setting: Setting,
-    hub: Box<dyn App>,
+    /// There but while it is replaced.
+    hub: Option<Box<dyn App>>,
+    config: Config,
     address: String,
     _folder: tempfile::TempDir,
 }
@@ -95,10 +97,11 @@ impl World {
             Transport::Tcp => String::from("tcp://127.0.0.1:0"),
             _ => format!("unix:{}", folder.path().join("hub").display()),
         };
-        let (hub, address) = setting.hub.listen(&address, config);
+        let (hub, address) = setting.hub.listen(&address, config.clone());
         Self {
             setting,
-            hub,
+            hub: Some(hub),
+            config,
             address,
             _folder: folder,
         }
@@ -106,7 +109,17 @@ impl World {
 
     /// The hub.
     pub fn hub(&self) -> &dyn App {
-        &*self.hub
+        self.hub
+            .as_deref()
+            .expect("it is only away while it is replaced")
+    }
+
+    /// The hub ends without a word, and another takes its address.
+    pub fn replace_hub(&mut self) {
+        self.hub = None;
+        let config = self.config.clone();
+        let (hub, _) = self.setting.hub.listen(&self.address, config);
+        self.hub = Some(hub);
     }
 
     /// Where it listens.
@@ -131,7 +144,7 @@ impl World {
 
     /// Waits until the hub knows that a worker is ready.
     pub fn wait_ready(&self, name: &str) {
-        self.hub.until(&format!("{name} being ready"), &mut || {
+        self.hub().until(&format!("{name} being ready"), &mut || {
             let found = self.find(name);
             // The default namespace has no name on the wire.
             found.is_some_and(|peer| peer.is_up && !peer.is_pending(""))
@@ -167,7 +180,7 @@ impl World {
     /// Waits until a peer with this name is there, with what it has declared.
     pub fn wait_up(&self, name: &str) -> Peer {
         let mut found = None;
-        self.hub.until(&format!("{name} coming up"), &mut || {
+        self.hub().until(&format!("{name} coming up"), &mut || {
             found = self.find(name).filter(|peer| peer.is_up);
             found.is_some()
         });
@@ -177,13 +190,13 @@ impl World {
     /// Waits until no peer has this name.
     pub fn wait_gone(&self, name: &str) {
         let what = format!("the end of {name}");
-        self.hub.until(&what, &mut || self.find(name).is_none());
+        self.hub().until(&what, &mut || self.find(name).is_none());
     }
 
     /// Who has this name.
     pub fn find(&self, name: &str) -> Option<Peer> {
         let has_name = |peer: &Peer| peer.name.as_ref().is_some_and(|own| own.as_str() == name);
-        self.hub.peers().into_iter().find(has_name)
+        self.hub().peers().into_iter().find(has_name)
     }
 
     fn start(
@@ -202,7 +215,7 @@ impl World {
         let mut channel = process.take_channel();
         if transport.is_child() {
             let end = channel.take().expect("it is there until it is taken");
-            self.hub.adopt(way(end), Side::Child);
+            self.hub().adopt(way(end), Side::Child);
         }
         Worker {
             name: name.to_owned(),

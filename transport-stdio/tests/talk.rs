@@ -25,7 +25,9 @@ const LARGE: usize = 16 << 20;
 fn play(role: &str) {
     match role {
         "echo" => echo(),
-        "asks" => asks(),
+        "asks" => asks(Target::Hub),
+        "asks parent" => asks(Target::Parent),
+        "doubles and has a child" => doubles_and_has_a_child(),
         "noisy" => noisy(),
         "last words" => last_words(),
         "large" => large(),
@@ -46,14 +48,45 @@ fn a_request_to_a_child_is_answered_over_a_socketpair_and_over_pipes() {
     }
 }
 
-/// Asks its parent, and prints what came as its answer to the parent's own question.
-fn asks() {
+/// Asks somebody, and gives what came as its answer to the question that it was asked.
+fn asks(whom: Target) {
     let mut pump = Pump::child(&["ask"]).unwrap();
     pump.serve(|pump, question| {
-        let id = pump.request_with(Target::Hub, "double", &question.payload, Vec::new());
+        let id = pump.request_with(whom.clone(), "double", &question.payload, Vec::new());
         let answer = pump.reply(id);
         pump.answer(&question, &answer);
     });
+}
+
+/// Is a child itself. Says how its own child attached when it is asked for it.
+fn doubles_and_has_a_child() {
+    let mut pump = Pump::child(&["double", "born"]).unwrap();
+    let child = role("asks parent").name("grandchild").spawn_on(&mut pump);
+    let child = child.unwrap();
+    let id = pump.child_event("the attachment", &child, |event| match event {
+        ChildEvent::Attached { id, .. } => Some(id),
+        _ => None,
+    });
+    pump.serve(move |pump, question| match &*question.event {
+        "double" => pump.answer(&question, &[question.payload[0] * 2]),
+        // The child lives as long as its handle.
+        _ => pump.answer(&question, &[id.0 as u8, u8::from(child.pid().is_some())]),
+    });
+}
+
+#[test]
+fn a_child_of_a_child_is_a_peer_of_the_same_application_and_knows_its_parent() {
+    for channel in CHANNELS {
+        let mut hub = Pump::hub();
+        let child = role("doubles and has a child").channel(channel);
+        let child = child.spawn_on(&mut hub).unwrap();
+        let name = switchboard_proto::PeerName::new("grandchild").unwrap();
+        let id = hub.request_with(Target::Named(name.clone()), "ask", &[21], Vec::new());
+        assert_eq!(hub.reply(id), [42], "{channel:?}");
+        let grandchild = hub.engine.node_ref().roster().by_name(&name).unwrap().id;
+        let id = hub.request(&child, "born", &[]);
+        assert_eq!(hub.reply(id), [grandchild.0 as u8, 1], "{channel:?}");
+    }
 }
 
 #[test]

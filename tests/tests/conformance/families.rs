@@ -155,6 +155,24 @@ fn a_killed_parent_takes_its_children_out_of_the_application() {
 }
 
 #[test]
+fn a_parent_and_its_child_find_the_next_hub_with_the_same_names() {
+    for driver in [Driver::Poll, Driver::Blocking, Driver::Smol] {
+        for below in [Transport::Socketpair, Transport::Pipes] {
+            let mut family = Family::new(driver, Transport::Unix, below);
+            family.world.replace_hub();
+            for name in ["parent", "sibling", "child"] {
+                family.world.wait_ready(name);
+            }
+            let asked = family.order("child", "ask", "sibling", vec![text("echo"), int(3)]);
+            assert_eq!(asked.unwrap(), int(3));
+            let asked = family.order("parent", "ask", "child", vec![text("absent")]);
+            let fault = asked.unwrap_err().fault();
+            assert!(fault.message.contains("NoHandler"), "{fault}");
+        }
+    }
+}
+
+#[test]
 fn a_descriptor_passes_to_a_child_where_every_link_on_the_way_carries_it() {
     over_all_ways(|family| {
         family.bear("echo", "second");
