@@ -42,7 +42,7 @@ use crate::output::{Event, Output, Wake};
 use crate::relay::Relay;
 use crate::rng::Rng;
 use crate::stats::Stats;
-use crate::talk::{Books, BufferPool, Ledger, Rooms};
+use crate::talk::{Books, DraftPool, Ledger, Rooms};
 use crate::time::Instant;
 use crate::timers::Timers;
 use credit::Hungry;
@@ -138,7 +138,7 @@ pub struct Node<F> {
     /// uplink.
     routes: BTreeMap<InstanceId, LinkId>,
     books: Books,
-    pool: BufferPool,
+    pool: DraftPool<F>,
     roster: Roster,
     hub: Option<HubSide>,
     uplink: Uplink,
@@ -194,7 +194,7 @@ impl<F> Node<F> {
             talks: Talks::new(),
             routes: BTreeMap::new(),
             books,
-            pool: BufferPool::default(),
+            pool: DraftPool::new(),
             roster: Roster::new(),
             hub: None,
             uplink: Uplink::default(),

@@ -1,6 +1,7 @@
 //! A message as a frame, and back where the frame was never committed.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
@@ -20,8 +21,9 @@ impl<F> Node<F> {
         id: MessageId,
         message: Message<F>,
         how: How,
-    ) -> Draft<F> {
-        let mut head = self.pool.take();
+    ) -> Box<Draft<F>> {
+        let mut draft = self.pool.take(message.namespace.0 + 1);
+        let head = &mut draft.head;
         let kind = match how.request {
             true => Kind::REQUEST,
             false => Kind::EVENT,
@@ -29,8 +31,8 @@ impl<F> Node<F> {
         let mut header = Header::new(kind, self.me.instance, instance);
         header.flags = how.bits;
         header.attachments = message.attachments.len() as u8;
-        header.flow = message.namespace.0 + 1;
-        header.encode(0, &mut head);
+        header.flow = draft.flow;
+        header.encode(0, head);
         let inline = message.payload.len() <= COPY_MAX;
         let payload: &[u8] = if inline { &message.payload } else { &[] };
         let namespace = self.inbox.name(message.namespace).unwrap_or_default();
@@ -44,7 +46,7 @@ impl<F> Node<F> {
                 codec: message.codec,
                 payload,
             }
-            .encode(&mut head),
+            .encode(head),
             false => EventBody {
                 namespace,
                 event: &message.event,
@@ -52,31 +54,25 @@ impl<F> Node<F> {
                 remaining: 0,
                 payload,
             }
-            .encode(&mut head),
+            .encode(head),
         }
-        let rest = if inline {
-            Bytes::new()
-        } else {
-            message.payload
-        };
-        let length = (head.len() + rest.len() - Header::LENGTH_FIELD) as u32;
-        head[..Header::LENGTH_FIELD].copy_from_slice(&length.to_be_bytes());
-        let attached = !message.attachments.is_empty();
-        Draft {
-            id,
-            charge: (head.len() + rest.len()) as u32,
-            counts: 1,
-            head,
-            payload: rest,
-            attachments: attached.then(|| Arc::new(message.attachments)),
-            flow: header.flow,
-            deadline: how.deadline,
-            target: Some(message.target),
+        if !inline {
+            draft.payload = message.payload;
         }
+        if !message.attachments.is_empty() {
+            draft.attachments = Some(Arc::new(message.attachments));
+        }
+        draft.note_length();
+        draft.id = id;
+        draft.charge = draft.len() as u32;
+        draft.counts = 1;
+        draft.deadline = how.deadline;
+        draft.target = Some(message.target);
+        draft
     }
 
     /// Rebuilds the message of a frame that was never committed.
-    pub(super) fn decode(&self, draft: Draft<F>) -> Option<(MessageId, Message<F>, How)> {
+    pub(super) fn decode(&self, draft: Box<Draft<F>>) -> Option<(MessageId, Message<F>, How)> {
         let target = draft.target?;
         let body = &draft.head[Header::LEN..];
         let request = Kind(draft.head[4]) == Kind::REQUEST;

@@ -6,7 +6,7 @@ use crate::group::Presence;
 use crate::id::InstanceId;
 use crate::message::{Message, SendRefusal};
 use crate::output::Event;
-use crate::talk::{BufferPool, Outbound};
+use crate::talk::{DraftPool, Outbound};
 
 /// The limit that all receivers share.
 const TOTAL: &str = "send_buffer_total";
@@ -162,7 +162,7 @@ impl<F> Node<F> {
     pub(super) fn with_out<T>(
         &mut self,
         instance: InstanceId,
-        change: impl FnOnce(&mut Outbound<F>, &mut BufferPool) -> T,
+        change: impl FnOnce(&mut Outbound<F>, &mut DraftPool<F>) -> T,
     ) -> Option<T> {
         let Self {
             talks,

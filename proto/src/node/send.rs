@@ -1,5 +1,6 @@
 //! What the application sends: accepted into a bounded buffer, or refused whole.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -221,7 +222,7 @@ impl<F> Node<F> {
     }
 
     /// Hands a frame to its conversation and counts it.
-    pub(super) fn enqueue(&mut self, instance: InstanceId, draft: Draft<F>) {
+    pub(super) fn enqueue(&mut self, instance: InstanceId, draft: Box<Draft<F>>) {
         if self.talk(instance).broken {
             self.stats.broken_dropped += 1;
             self.stats.attachments_dropped += draft.attachment_count() as u64;

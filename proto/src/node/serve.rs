@@ -1,12 +1,13 @@
 //! What the application takes, and what it has taken and not answered.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use slab::Slab;
 
 use super::Node;
-use crate::id::{InstanceId, MessageId, NamespaceId, Ticket};
+use crate::id::{InstanceId, NamespaceId, Ticket};
 use crate::inbox::{Item, ItemKind};
 use crate::message::{Delivery, DeliveryKind, Receipt, Sender};
 use crate::output::Event;
@@ -176,23 +177,14 @@ impl<F> Node<F> {
         header: Header,
         payload: Bytes,
         body: impl FnOnce(&mut Vec<u8>),
-    ) -> Draft<F> {
-        let mut head = self.pool.take();
-        header.encode(0, &mut head);
-        body(&mut head);
-        let length = (head.len() + payload.len() - Header::LENGTH_FIELD) as u32;
-        head[..Header::LENGTH_FIELD].copy_from_slice(&length.to_be_bytes());
-        Draft {
-            id: MessageId(0),
-            charge: (head.len() + payload.len()) as u32,
-            counts: 0,
-            head,
-            payload,
-            attachments: None,
-            flow: header.flow,
-            deadline: None,
-            target: None,
-        }
+    ) -> Box<Draft<F>> {
+        let mut draft = self.pool.take(header.flow);
+        header.encode(0, &mut draft.head);
+        body(&mut draft.head);
+        draft.payload = payload;
+        draft.note_length();
+        draft.charge = draft.len() as u32;
+        draft
     }
 
     /// The application has taken what stands there, or never will: its credit is free again.

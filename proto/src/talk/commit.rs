@@ -1,11 +1,9 @@
 //! Committing frames of a conversation to a link's plan: numbers, resends, slices.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
-use bytes::Bytes;
-
-use super::draft::{BufferPool, Draft, Logged};
-use super::outbound::{Outbound, Path};
+use super::draft::{Draft, DraftPool};
+use super::outbound::{Ends, Outbound, Path};
 use super::send_flow::{Next, Slicing};
 use crate::id::MessageId;
 use crate::link::tx::{COPY_MAX, Transmitter};
@@ -21,17 +19,17 @@ const QUANTUM: usize = 64 * 1024;
 
 impl<F> Outbound<F> {
     /// Fills a plan with what may go now, until the plan is full or nothing is left.
-    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut DraftPool<F>) {
         match self.path {
             Path::Down | Path::Asked => return,
-            Path::Begins => return self.ask(tx, pool),
+            Path::Begins => return self.ask(tx),
             Path::Ready => {}
         }
         if !self.send_again(now, tx) {
             return;
         }
-        self.say_blocked(tx, pool);
-        while tx.room() > 0 && self.uncredited < limits::UNCREDITED {
+        self.say_blocked(tx);
+        while tx.room() > 0 && self.log.uncredited() < limits::UNCREDITED {
             let Some(draft) = self.urgent.pop_front() else {
                 break;
             };
@@ -46,45 +44,37 @@ impl<F> Outbound<F> {
             }
         }
         // A flow may have used up its credit just now.
-        self.say_blocked(tx, pool);
+        self.say_blocked(tx);
     }
 
-    fn ask(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
-        let mut frame = pool.take();
+    fn ask(&mut self, tx: &mut Transmitter<F>) {
         let path = self.path_number;
-        wire::frame(
-            Kind::ASK,
-            self.ends.source,
-            self.ends.destination,
-            |body| AskBody { path }.encode(body),
-            &mut frame,
-        );
-        tx.push(&frame);
-        pool.give(frame);
+        let Ends {
+            source,
+            destination,
+        } = self.ends;
+        let body = AskBody { path };
+        tx.push_encoded(|out| {
+            wire::frame(Kind::ASK, source, destination, |out| body.encode(out), out);
+        });
         self.path = Path::Asked;
     }
 
     /// Sends what the present path has not carried yet. `false` if the plan cannot take it all.
     fn send_again(&mut self, now: Instant, tx: &mut Transmitter<F>) -> bool {
-        while self.next <= self.last() {
-            if tx.room() == 0 {
+        while let Some(next) = self.log.unsent() {
+            if tx.room() == 0 || next.attachments.is_some() && !tx.can_attach() {
                 return false;
             }
-            let at = (self.next - self.base - 1) as usize;
-            let frame = &mut self.log[at];
-            if frame.attachments.is_some() && !tx.can_attach() {
-                return false;
+            if let Some(frame) = self.log.send_again() {
+                stamp_remaining(frame, now);
+                lend(frame, self.loopback, tx);
             }
-            frame.again |= self.next <= self.high;
-            stamp_remaining(&mut frame.head, frame.deadline, now);
-            lend(frame, self.loopback, tx);
-            self.high = self.high.max(self.next);
-            self.next += 1;
         }
         true
     }
 
-    fn say_blocked(&mut self, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+    fn say_blocked(&mut self, tx: &mut Transmitter<F>) {
         while let Some(id) = self.blocked.pop() {
             let Some(flow) = self.flows.get_mut(id) else {
                 continue;
@@ -93,16 +83,9 @@ impl<F> Outbound<F> {
                 flow.forget_said();
                 continue;
             };
-            let mut frame = pool.take();
             let mut header = Header::new(Kind::BLOCKED, self.ends.source, self.ends.destination);
             header.flow = id;
-            let mut body = pool.take();
-            blocked.encode(&mut body);
-            header.encode(body.len(), &mut frame);
-            frame.extend_from_slice(&body);
-            tx.push(&frame);
-            pool.give(body);
-            pool.give(frame);
+            tx.push_encoded(|out| header.encode_with(|body| blocked.encode(body), out));
         }
     }
 
@@ -112,7 +95,7 @@ impl<F> Outbound<F> {
         now: Instant,
         id: u32,
         tx: &mut Transmitter<F>,
-        pool: &mut BufferPool,
+        pool: &mut DraftPool<F>,
     ) -> bool {
         let mut left = QUANTUM;
         loop {
@@ -121,7 +104,10 @@ impl<F> Outbound<F> {
                 return true;
             };
             let next = flow.next(&self.first_contact);
-            let handles = flow.queue.front().map_or(0, Draft::attachment_count);
+            let handles = flow
+                .queue
+                .front()
+                .map_or(0, |front| front.attachment_count());
             let sends = matches!(next, Next::Whole { .. } | Next::Slice { .. });
             if sends && (tx.room() == 0 || handles > 0 && !tx.can_attach()) {
                 return false;
@@ -202,7 +188,7 @@ impl<F> Outbound<F> {
     fn want_receipt(&mut self, kind: Kind, bits: u8, id: MessageId) {
         let wanted = bits & (flags::WANT_DELIVERED | flags::WANT_HANDLED) != 0;
         if kind == Kind::EVENT && wanted {
-            self.receipts.insert(self.last() + 1, id);
+            self.receipts.insert(self.log.last() + 1, id);
         }
     }
 
@@ -212,7 +198,7 @@ impl<F> Outbound<F> {
         id: u32,
         bytes: usize,
         tx: &mut Transmitter<F>,
-        pool: &mut BufferPool,
+        pool: &mut DraftPool<F>,
     ) -> usize {
         let Some(flow) = self.flows.get_mut(id) else {
             return 0;
@@ -223,9 +209,9 @@ impl<F> Outbound<F> {
         };
         let last = offset + bytes == front.body_len();
         if offset == 0 {
-            stamp_remaining(&mut front.head, front.deadline, now);
+            stamp_remaining(front, now);
         }
-        let mut slice = cut(front, offset, bytes, last, pool);
+        let mut slice = cut(front, self.ends, offset, bytes, last, pool);
         slice.attachments = front.attachments.take();
         if last {
             (slice.charge, slice.counts) = (front.charge, front.counts);
@@ -240,7 +226,7 @@ impl<F> Outbound<F> {
         let mut ends_flow = false;
         if last {
             if let Some(done) = flow.queue.pop_front() {
-                pool.give(done.head);
+                pool.give(done);
             }
             flow.end_large();
             if kind == Kind::EVENT {
@@ -260,32 +246,15 @@ impl<F> Outbound<F> {
     }
 
     /// Gives the frame its number and lends it to the plan.
-    fn commit(&mut self, now: Instant, mut draft: Draft<F>, tx: &mut Transmitter<F>) {
-        let sequence = self.last() + 1;
-        let at = Header::SEQUENCE_AT;
-        draft.head[at..at + 8].copy_from_slice(&sequence.to_be_bytes());
-        stamp_remaining(&mut draft.head, draft.deadline, now);
-        let mut frame = Logged {
-            id: draft.id,
-            head: draft.head,
-            payload: draft.payload,
-            attachments: draft.attachments,
-            deadline: draft.deadline,
-            charge: draft.charge,
-            counts: draft.counts,
-            again: false,
-            uncredited: draft.flow == 0,
-        };
-        self.uncredited += u64::from(frame.uncredited);
-        lend(&mut frame, self.loopback, tx);
-        self.handles_sent(frame.attachment_count());
-        self.log.push_back(frame);
-        self.high = sequence;
-        self.next = sequence + 1;
+    fn commit(&mut self, now: Instant, mut draft: Box<Draft<F>>, tx: &mut Transmitter<F>) {
+        self.log.number(&mut draft);
+        stamp_remaining(&mut draft, now);
+        lend(&mut draft, self.loopback, tx);
+        self.log.push(draft);
     }
 }
 
-fn lend<F>(frame: &mut Logged<F>, loopback: bool, tx: &mut Transmitter<F>) {
+fn lend<F>(frame: &mut Draft<F>, loopback: bool, tx: &mut Transmitter<F>) {
     let attachments = match loopback {
         true => frame.attachments.take(),
         false => frame.attachments.clone(),
@@ -301,95 +270,65 @@ fn lend<F>(frame: &mut Logged<F>, loopback: bool, tx: &mut Transmitter<F>) {
 
 /// Writes how long a request may still take at the moment it goes out. The least is 1 ms: 0 means
 /// no limit, and the sender's own timer decides what is over.
-fn stamp_remaining(head: &mut [u8], deadline: Option<Instant>, now: Instant) {
-    let Some(deadline) = deadline else {
+fn stamp_remaining<F>(draft: &mut Draft<F>, now: Instant) {
+    let Some(deadline) = draft.deadline else {
         return;
     };
-    if Kind(head[4]) != Kind::REQUEST {
+    if draft.kind() != Kind::REQUEST {
         return;
     }
     let millis = deadline.saturating_since(now).as_millis();
     let millis = u32::try_from(millis).unwrap_or(u32::MAX).max(1);
     let at = REQUEST_REMAINING_AT;
-    head[at..at + 4].copy_from_slice(&millis.to_be_bytes());
+    draft.head[at..at + 4].copy_from_slice(&millis.to_be_bytes());
 }
 
 /// One slice of a message's body.
 fn cut<F>(
     draft: &Draft<F>,
+    ends: Ends,
     offset: usize,
     bytes: usize,
     last: bool,
-    pool: &mut BufferPool,
-) -> Draft<F> {
+    pool: &mut DraftPool<F>,
+) -> Box<Draft<F>> {
     let inner_head = &draft.head[Header::LEN..];
     let from_head = inner_head.len().saturating_sub(offset).min(bytes);
     // A slice may end within the fields before the payload.
     let payload_from = offset.saturating_sub(inner_head.len());
-    let mut payload = draft
+    let payload = draft
         .payload
         .slice(payload_from..payload_from + (bytes - from_head));
-    let mut body = pool.take();
     let start = offset.min(inner_head.len());
-    SliceBody {
+    let body = SliceBody {
         first: (offset == 0).then(|| SliceHead {
             total: draft.body_len() as u64,
             kind: draft.kind().0,
             flags: draft.flags(),
         }),
         bytes: &inner_head[start..start + from_head],
+    };
+    let mut slice = pool.take(draft.flow);
+    slice.id = draft.id;
+    slice_header(draft, ends, offset == 0, last).encode(0, &mut slice.head);
+    body.encode(&mut slice.head);
+    match payload.len() <= COPY_MAX {
+        true => slice.head.extend_from_slice(&payload),
+        false => slice.payload = payload,
     }
-    .encode(&mut body);
-    if payload.len() <= COPY_MAX {
-        body.extend_from_slice(&payload);
-        payload = Bytes::new();
-    }
-    let raw: &[u8; Header::LEN] = draft.head[..Header::LEN]
-        .try_into()
-        .unwrap_or(&[0; Header::LEN]);
-    let mut head = pool.take();
-    write_slice_header(
-        raw,
-        offset == 0,
-        last,
-        draft,
-        body.len() + payload.len(),
-        &mut head,
-    );
-    head.extend_from_slice(&body);
-    pool.give(body);
-    Draft {
-        id: draft.id,
-        head,
-        payload,
-        attachments: None,
-        flow: draft.flow,
-        deadline: None,
-        charge: 0,
-        counts: 0,
-        target: None,
-    }
+    slice.note_length();
+    slice
 }
 
-fn write_slice_header<F>(
-    raw: &[u8; Header::LEN],
-    first: bool,
-    last: bool,
-    draft: &Draft<F>,
-    body_len: usize,
-    head: &mut Vec<u8>,
-) {
-    let Ok((inner, _)) = Header::decode(raw) else {
-        return;
-    };
-    let mut header = Header::new(Kind::SLICE, inner.source, inner.destination);
+fn slice_header<F>(draft: &Draft<F>, ends: Ends, first: bool, last: bool) -> Header {
+    let mut header = Header::new(Kind::SLICE, ends.source, ends.destination);
     header.flow = draft.flow;
     if first {
         header.flags |= flags::FIRST;
-        header.attachments = inner.attachments;
+        header.attachments = draft.attachment_count() as u8;
     }
     if last {
         header.flags |= flags::LAST;
     }
-    header.encode(body_len, head);
+    header
 }

@@ -1,5 +1,6 @@
 //! A frame on its way out, from the application's call until the receiver's node holds it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,7 +11,7 @@ use crate::message::Target;
 use crate::time::Instant;
 use crate::wire::{Header, Kind, flags, flow};
 
-/// A frame that has no sequence number yet.
+/// A frame that goes from queue to queue in its box, and gets its number when it is committed.
 #[derive(Debug)]
 pub(crate) struct Draft<F> {
     /// The message or request it belongs to; 0 for the node's own frames.
@@ -26,9 +27,12 @@ pub(crate) struct Draft<F> {
     /// For whom the application meant it, so that it can go elsewhere while it is not committed.
     pub(crate) target: Option<Target>,
     /// Bytes counted against the send buffer until the receiver's node has the last of the message.
+    /// Of a message in slices, the last one carries them.
     pub(crate) charge: u32,
     /// Messages counted likewise: 0 for the node's own frames.
     pub(crate) counts: u8,
+    /// Whether it was handed to a link more than once.
+    pub(crate) again: bool,
 }
 
 impl<F> Draft<F> {
@@ -58,72 +62,94 @@ impl<F> Draft<F> {
     pub(crate) fn body_len(&self) -> usize {
         self.len() - Header::LEN
     }
-}
 
-/// A frame with its number, kept until the receiver's node has it.
-#[derive(Debug)]
-pub(crate) struct Logged<F> {
-    pub(crate) id: MessageId,
-    pub(crate) head: Vec<u8>,
-    pub(crate) payload: Bytes,
-    pub(crate) attachments: Option<Arc<Vec<F>>>,
-    pub(crate) deadline: Option<Instant>,
-    /// Bytes and messages given back to the send buffer when the frame is released. Of a message in
-    /// slices, the last one carries them.
-    pub(crate) charge: u32,
-    pub(crate) counts: u8,
-    /// Whether it was handed to a link more than once.
-    pub(crate) again: bool,
-    /// Whether it needed no credit.
-    pub(crate) uncredited: bool,
-}
-
-impl<F> Logged<F> {
-    pub(crate) fn attachment_count(&self) -> usize {
-        self.attachments.as_ref().map_or(0, |held| held.len())
+    /// Writes the length of the frame as it is now into its header.
+    pub(crate) fn note_length(&mut self) {
+        let length = (self.len() - Header::LENGTH_FIELD) as u32;
+        self.head[..Header::LENGTH_FIELD].copy_from_slice(&length.to_be_bytes());
     }
 
     /// Replaces the frame by an empty one of the same number, flow and cost.
     pub(crate) fn make_void(&mut self) {
-        let cost = match Kind(self.head[4]) {
-            Kind::VOID => return,
-            _ => flow::cost(self.head.len() + self.payload.len()),
+        if self.kind() == Kind::VOID {
+            return;
+        }
+        let cost = flow::cost(self.len());
+        let keep = match self.kind() {
+            Kind::SLICE => flags::FIRST_CONTACT | flags::LAST,
+            _ => flags::FIRST_CONTACT,
         };
-        let keep = flags::FIRST_CONTACT | flags::LAST;
-        let slice = Kind(self.head[4]) == Kind::SLICE;
         self.head.truncate(Header::LEN);
         self.head[4] = Kind::VOID.0;
-        self.head[Header::FLAGS_AT] &= if slice { keep } else { flags::FIRST_CONTACT };
+        self.head[Header::FLAGS_AT] &= keep;
         self.head[6] = 0;
-        let length = (Header::LEN - Header::LENGTH_FIELD + 8) as u32;
-        self.head[..4].copy_from_slice(&length.to_be_bytes());
         self.head.extend_from_slice(&cost.to_be_bytes());
         self.payload = Bytes::new();
         self.attachments = None;
         self.deadline = None;
+        self.note_length();
     }
 }
 
-/// Buffers of frames that were released, so that the steady state allocates nothing.
-#[derive(Debug, Default)]
-pub(crate) struct BufferPool {
-    free: Vec<Vec<u8>>,
+/// Drafts that were released, so that the steady state allocates nothing.
+#[derive(Debug)]
+pub(crate) struct DraftPool<F> {
+    #[expect(
+        clippy::vec_box,
+        reason = "boxes are what is kept: they go from queue to queue"
+    )]
+    free: Vec<Box<Draft<F>>>,
 }
 
-impl BufferPool {
-    /// 4,096 small frames: enough for a full window of them, at most about 1 MiB.
+impl<F> DraftPool<F> {
+    /// Enough for a full window of small frames; at most about 1.5 MiB.
     const KEEP: usize = 4096;
     /// A buffer that grew beyond this is not worth keeping.
     const KEEP_CAPACITY: usize = 1024;
 
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(192))
+    pub(crate) const fn new() -> Self {
+        Self { free: Vec::new() }
     }
 
-    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= Self::KEEP_CAPACITY && self.free.len() < Self::KEEP {
-            buffer.clear();
-            self.free.push(buffer);
-        }
+    /// A draft with nothing in it, for a frame of this flow.
+    pub(crate) fn take(&mut self, flow: u32) -> Box<Draft<F>> {
+        let mut draft = self.free.pop().unwrap_or_else(blank);
+        draft.flow = flow;
+        draft
     }
+
+    pub(crate) fn give(&mut self, mut draft: Box<Draft<F>>) {
+        if draft.head.capacity() > Self::KEEP_CAPACITY || self.free.len() >= Self::KEEP {
+            return;
+        }
+        draft.head.clear();
+        draft.id = MessageId(0);
+        // Most have none, and what is not there costs more to replace than to look for.
+        if !draft.payload.is_empty() {
+            draft.payload = Bytes::new();
+        }
+        draft.attachments = None;
+        draft.deadline = None;
+        draft.target = None;
+        draft.charge = 0;
+        draft.counts = 0;
+        draft.again = false;
+        self.free.push(draft);
+    }
+}
+
+#[cold]
+fn blank<F>() -> Box<Draft<F>> {
+    Box::new(Draft {
+        id: MessageId(0),
+        head: Vec::with_capacity(192),
+        payload: Bytes::new(),
+        attachments: None,
+        flow: flow::NO_FLOW,
+        deadline: None,
+        target: None,
+        charge: 0,
+        counts: 0,
+        again: false,
+    })
 }

@@ -1,8 +1,10 @@
 //! How what was accepted ends: told, taken back, given up, or left over.
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::draft::{BufferPool, Draft};
+use super::draft::{Draft, DraftPool};
 use super::outbound::Outbound;
 use crate::id::MessageId;
 use crate::message::Target;
@@ -13,7 +15,7 @@ use crate::wire::{Kind, flags};
 #[derive(Debug)]
 pub(crate) struct Leftover<F> {
     /// Never handed to a link.
-    pub(crate) uncommitted: Vec<Draft<F>>,
+    pub(crate) uncommitted: VecDeque<Box<Draft<F>>>,
     /// Messages that were handed to a link and not known to be taken.
     pub(crate) unconfirmed: Vec<MessageId>,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Leftover<F> {
 #[derive(Debug)]
 pub(crate) enum GivenUp<F> {
     /// No byte of it was ever handed to a link: it comes back whole.
-    NeverCommitted(Draft<F>),
+    NeverCommitted(Box<Draft<F>>),
     /// It may have arrived.
     Committed,
     /// It is not here: it went long ago, or never was.
@@ -47,8 +49,7 @@ impl<F> Outbound<F> {
     /// The message of a frame that a hub returned unwritten, if this was its first transmission:
     /// only then is it certain that no other copy is on its way.
     pub(crate) fn returned(&self, sequence: u64) -> Option<MessageId> {
-        let at = usize::try_from(sequence.checked_sub(self.base + 1)?).ok()?;
-        let frame = self.log.get(at)?;
+        let frame = self.log.get(sequence)?;
         (!frame.again).then_some(frame.id)
     }
 
@@ -70,7 +71,11 @@ impl<F> Outbound<F> {
     }
 
     /// Takes back a message of which no byte was handed to a link.
-    pub(crate) fn withdraw(&mut self, id: MessageId, pool: &mut BufferPool) -> Option<Draft<F>> {
+    pub(crate) fn withdraw(
+        &mut self,
+        id: MessageId,
+        pool: &mut DraftPool<F>,
+    ) -> Option<Box<Draft<F>>> {
         let (flow, at) = self.waiting(id)?;
         let begun = at == 0 && self.flows.get(flow)?.slicing.is_some();
         if begun {
@@ -90,7 +95,7 @@ impl<F> Outbound<F> {
     }
 
     /// Ends a message wherever it is: what was committed is sent as a void from now on.
-    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut BufferPool) -> GivenUp<F> {
+    pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut DraftPool<F>) -> GivenUp<F> {
         if let Some((flow, at)) = self.waiting(id) {
             return self.give_up_waiting(flow, at, pool);
         }
@@ -113,7 +118,7 @@ impl<F> Outbound<F> {
         })
     }
 
-    fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut BufferPool) -> GivenUp<F> {
+    fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut DraftPool<F>) -> GivenUp<F> {
         let Some(flow) = self.flows.get_mut(id) else {
             return GivenUp::Unknown;
         };
@@ -142,7 +147,7 @@ impl<F> Outbound<F> {
     /// The receiver's instance has ended: what was never committed comes back, what was is named.
     pub(crate) fn end(self) -> Leftover<F> {
         let mut leftover = Leftover {
-            uncommitted: Vec::new(),
+            uncommitted: VecDeque::new(),
             unconfirmed: Vec::new(),
         };
         for flow in self.flows.into_values() {
@@ -153,7 +158,7 @@ impl<F> Outbound<F> {
                     // A request that is begun has its own outcome.
                     true if draft.kind() == Kind::EVENT => leftover.unconfirmed.push(draft.id),
                     true => {}
-                    false => leftover.uncommitted.push(draft),
+                    false => leftover.uncommitted.push_back(draft),
                 }
             }
         }
@@ -164,12 +169,7 @@ impl<F> Outbound<F> {
     }
 
     fn void_logged(&mut self, id: MessageId) -> bool {
-        let mut found = false;
-        for frame in self.log.iter_mut().filter(|frame| frame.id == id) {
-            self.attached -= frame.attachment_count();
-            frame.make_void();
-            found = true;
-        }
+        let found = self.log.void(id);
         if found {
             self.consider_held_back();
             self.receipts.retain(|_, message| *message != id);

@@ -6,6 +6,7 @@ pub(crate) mod draft;
 mod ending;
 pub(crate) mod inbound;
 mod ledger;
+mod log;
 pub(crate) mod outbound;
 mod recv_flow;
 mod rooms;
@@ -13,7 +14,7 @@ mod send_flow;
 
 use alloc::vec::Vec;
 
-pub(crate) use draft::{BufferPool, Draft};
+pub(crate) use draft::{Draft, DraftPool};
 pub(crate) use ending::{GivenUp, Leftover};
 pub(crate) use inbound::{Books, Breach, Inbound, Order, Place};
 pub(crate) use ledger::Ledger;
@@ -49,7 +50,7 @@ impl<F> Talk<F> {
     }
 
     /// Puts into a plan what may go now: first what the other side waits for.
-    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut BufferPool) {
+    pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut DraftPool<F>) {
         if self.out.attaches_next() {
             // Marks would take the first place of the plan.
             self.out.fill(now, tx, pool);

@@ -4,17 +4,18 @@
 //! A number once given is always sent again after a path's end, as a void if its message was given
 //! up meanwhile. What is released is only what the receiver's node has said it holds.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
-use super::draft::{BufferPool, Draft, Logged};
+use super::draft::{Draft, DraftPool};
+use super::log::Log;
 use super::send_flow::{Next, SendFlow};
 use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
 use crate::run_map::RunMap;
 use crate::time::Instant;
+use crate::wire::flow::NO_FLOW;
 use crate::wire::{Header, Kind, MarkBody, VoidBody, limits};
 
 /// How far a path is.
@@ -39,26 +40,18 @@ pub(crate) struct Ends {
 #[derive(Debug)]
 pub(crate) struct Outbound<F> {
     pub(super) ends: Ends,
-    /// Frames from `base + 1` on.
-    pub(super) log: VecDeque<Logged<F>>,
-    /// The receiver's node holds everything up to here.
-    pub(super) base: u64,
-    /// The next number to hand to a link on the present path.
-    pub(super) next: u64,
-    /// The highest number ever handed to a link.
-    pub(super) high: u64,
+    pub(super) log: Log<F>,
     pub(super) path: Path,
     pub(super) path_number: u32,
     /// Frames that need no credit of a flow: receipts, refusals, cancels, ends of large messages.
-    pub(super) urgent: VecDeque<Draft<F>>,
+    pub(super) urgent: VecDeque<Box<Draft<F>>>,
     pub(super) flows: RunMap<u32, SendFlow<F>>,
     /// Flows that may commit something, in turn.
     pub(super) turn: VecDeque<u32>,
     /// Flows that have to say that they are blocked.
     pub(super) blocked: Vec<u32>,
     pub(super) first_contact: FirstContact,
-    /// Handles of frames that the receiver's node is not known to hold, and how many may be.
-    pub(super) attached: usize,
+    /// How many handles the receiver's node may be not known to hold.
     attached_most: usize,
     /// Flows whose next frame waits until handles before it have arrived.
     pub(super) held_back: Vec<u32>,
@@ -71,8 +64,6 @@ pub(crate) struct Outbound<F> {
     /// refusals, cancels, voids.
     messages: Amount,
     own: Amount,
-    /// Frames in the log that needed no credit.
-    pub(super) uncredited: u64,
     /// When events that are not committed are over.
     pub(super) expiries: BTreeSet<(Instant, MessageId)>,
 }
@@ -112,10 +103,7 @@ impl<F> Outbound<F> {
     ) -> Self {
         Self {
             ends,
-            log: VecDeque::new(),
-            base: 0,
-            next: 1,
-            high: 0,
+            log: Log::new(),
             path: Path::Down,
             path_number: 0,
             urgent: VecDeque::new(),
@@ -123,7 +111,6 @@ impl<F> Outbound<F> {
             turn: VecDeque::new(),
             blocked: Vec::new(),
             first_contact,
-            attached: 0,
             attached_most,
             held_back: Vec::new(),
             receipts: BTreeMap::new(),
@@ -131,7 +118,6 @@ impl<F> Outbound<F> {
             loopback,
             messages: Amount::default(),
             own: Amount::default(),
-            uncredited: 0,
             expiries: BTreeSet::new(),
         }
     }
@@ -174,9 +160,8 @@ impl<F> Outbound<F> {
         if self.path != Path::Ready {
             return false;
         }
-        if self.next <= self.last() {
-            let at = (self.next - self.base - 1) as usize;
-            return self.log[at].attachments.is_some();
+        if let Some(next) = self.log.unsent() {
+            return next.attachments.is_some();
         }
         let flow = self.turn.front().and_then(|id| self.flows.get(*id));
         let front = flow.and_then(|flow| flow.queue.front());
@@ -207,22 +192,17 @@ impl<F> Outbound<F> {
             Path::Down | Path::Asked => false,
             Path::Begins => true,
             Path::Ready => {
-                self.next <= self.last()
-                    || !self.urgent.is_empty() && self.uncredited < limits::UNCREDITED
+                self.log.unsent().is_some()
+                    || !self.urgent.is_empty() && self.log.uncredited() < limits::UNCREDITED
                     || !self.turn.is_empty()
                     || !self.blocked.is_empty()
             }
         }
     }
 
-    /// The number of the last frame that has one.
-    pub(super) fn last(&self) -> u64 {
-        self.base + self.log.len() as u64
-    }
-
     /// Accepts a frame for its flow, or, with flow 0, one that needs no credit. The caller has
     /// checked the caps.
-    pub(crate) fn enqueue(&mut self, draft: Draft<F>) {
+    pub(crate) fn enqueue(&mut self, draft: Box<Draft<F>>) {
         self.amount(draft.counts).add(draft.charge);
         if let Some(deadline) = draft.expiry() {
             self.expiries.insert((deadline, draft.id));
@@ -283,7 +263,7 @@ impl<F> Outbound<F> {
     /// where nothing was ever sent.
     pub(crate) fn path_begins(&mut self) {
         self.path_number += 1;
-        self.path = match self.high {
+        self.path = match self.log.high() {
             0 => Path::Ready,
             _ => Path::Begins,
         };
@@ -307,9 +287,9 @@ impl<F> Outbound<F> {
         &mut self,
         mark: &MarkBody,
         answer: bool,
-        pool: &mut BufferPool,
+        pool: &mut DraftPool<F>,
     ) -> Result<(), MarkOfUnsent> {
-        if mark.received > self.high {
+        if mark.received > self.log.high() {
             return Err(MarkOfUnsent);
         }
         self.release(mark.received, pool);
@@ -321,14 +301,14 @@ impl<F> Outbound<F> {
         }
         let counts = answer && mark.path == self.path_number;
         if counts && matches!(self.path, Path::Asked | Path::Ready) {
-            self.next = self.base + 1;
+            self.log.rewind();
             self.path = Path::Ready;
         }
         Ok(())
     }
 
     /// The receiver asks for credit that is not used; it comes back as a void that costs it.
-    pub(crate) fn on_reclaim(&mut self, id: u32, limit: u64, pool: &mut BufferPool) {
+    pub(crate) fn on_reclaim(&mut self, id: u32, limit: u64, pool: &mut DraftPool<F>) {
         let given = self
             .flows
             .get_mut(id)
@@ -359,29 +339,17 @@ impl<F> Outbound<F> {
         }
     }
 
-    fn release(&mut self, received: u64, pool: &mut BufferPool) {
-        while self.base < received {
-            let Some(frame) = self.log.pop_front() else {
-                break;
-            };
-            self.base += 1;
+    fn release(&mut self, received: u64, pool: &mut DraftPool<F>) {
+        while let Some(frame) = self.log.release(received) {
             self.amount(frame.counts).sub(frame.charge);
-            self.uncredited -= u64::from(frame.uncredited);
-            self.attached -= frame.attachment_count();
-            pool.give(frame.head);
+            pool.give(frame);
         }
-        self.next = self.next.max(self.base + 1);
         self.consider_held_back();
     }
 
     /// Whether so many handles more may be on their way. One frame always may.
     pub(super) fn can_send_handles(&self, count: usize) -> bool {
-        count == 0 || self.attached == 0 || self.attached + count <= self.attached_most
-    }
-
-    /// Counts the handles of a frame that was committed.
-    pub(super) fn handles_sent(&mut self, count: usize) {
-        self.attached += count;
+        count == 0 || self.log.handles() == 0 || self.log.handles() + count <= self.attached_most
     }
 
     pub(super) fn consider_held_back(&mut self) {
@@ -390,23 +358,14 @@ impl<F> Outbound<F> {
         }
     }
 
-    pub(super) fn enqueue_void(&mut self, flow: u32, cost: u64, bits: u8, pool: &mut BufferPool) {
-        let mut head = pool.take();
+    pub(super) fn enqueue_void(&mut self, flow: u32, cost: u64, bits: u8, pool: &mut DraftPool<F>) {
+        let mut draft = pool.take(NO_FLOW);
         let mut header = Header::new(Kind::VOID, self.ends.source, self.ends.destination);
         header.flow = flow;
         header.flags = bits;
-        header.encode(8, &mut head);
-        VoidBody { cost }.encode(&mut head);
-        self.enqueue(Draft {
-            id: MessageId(0),
-            charge: head.len() as u32,
-            counts: 0,
-            head,
-            payload: Bytes::new(),
-            attachments: None,
-            flow: 0,
-            deadline: None,
-            target: None,
-        });
+        header.encode(8, &mut draft.head);
+        VoidBody { cost }.encode(&mut draft.head);
+        draft.charge = draft.len() as u32;
+        self.enqueue(draft);
     }
 }

@@ -1,5 +1,6 @@
 //! One flow of a conversation, as its sender sees it: what waits, and what credit allows.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::draft::Draft;
@@ -22,7 +23,7 @@ const MOST_CREDIT: u64 = u64::MAX / 2;
 #[derive(Debug)]
 pub(crate) struct SendFlow<F> {
     id: u32,
-    pub(crate) queue: VecDeque<Draft<F>>,
+    pub(crate) queue: VecDeque<Box<Draft<F>>>,
     /// Cost committed on credit.
     used: u64,
     /// Cost that may be committed on credit.
@@ -259,32 +260,22 @@ impl<F> SendFlow<F> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
-    use bytes::Bytes;
-
     use super::*;
     use crate::id::InstanceId;
+    use crate::talk::DraftPool;
     use crate::wire::Kind;
 
     /// A flow without credit, of a receiver of which nothing is known, with one message of 5,000
     /// bytes in it.
     fn flow() -> SendFlow<()> {
         let mut flow = SendFlow::new(1, 0, 1024);
-        let mut head = Vec::new();
-        Header::new(Kind::EVENT, InstanceId(1), InstanceId(2)).encode(4964, &mut head);
-        head.resize(5000, 0);
-        flow.queue.push_back(Draft {
-            id: MessageId(1),
-            head,
-            payload: Bytes::new(),
-            attachments: None,
-            flow: 1,
-            deadline: None,
-            target: None,
-            charge: 5000,
-            counts: 1,
-        });
+        let mut draft = DraftPool::new().take(1);
+        Header::new(Kind::EVENT, InstanceId(1), InstanceId(2)).encode(4964, &mut draft.head);
+        draft.head.resize(5000, 0);
+        draft.id = MessageId(1);
+        draft.charge = 5000;
+        draft.counts = 1;
+        flow.queue.push_back(draft);
         flow
     }
 
