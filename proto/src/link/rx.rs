@@ -121,35 +121,36 @@ impl<F> Receiver<F> {
     }
 
     /// The next whole frame, or `None` if more must come first.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Received<'_, F>>, RxFault> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
+        let Self {
+            deframer,
+            claims,
+            fault,
+        } = self;
+        if let Some(fault) = fault {
+            return Err(*fault);
         }
-        let claimed = match self.deframer.next() {
-            Ok(Some(frame)) => self
-                .claims
-                .claim(&frame.header, frame.whole().len())
-                .map(|claimed| Some((frame, claimed)))
-                .map_err(|Unclear| RxFault::AttachmentsUnclear),
-            Ok(None) => self
-                .claims
-                .settle()
-                .map(|()| None)
-                .map_err(|Unclear| RxFault::AttachmentsUnclear),
-            Err(error) => Err(RxFault::Wire(error)),
+        let found = match deframer.next() {
+            Ok(Some(frame)) => match claims.claim(&frame.header, frame.whole().len()) {
+                Ok(Claimed { handles, lost }) => {
+                    return Ok(Some(Received {
+                        frame,
+                        attachments: handles,
+                        lost,
+                    }));
+                }
+                Err(Unclear) => RxFault::AttachmentsUnclear,
+            },
+            Ok(None) => match claims.settle() {
+                Ok(()) => return Ok(None),
+                Err(Unclear) => RxFault::AttachmentsUnclear,
+            },
+            Err(error) => RxFault::Wire(error),
         };
-        match claimed {
-            Ok(claimed) => Ok(claimed.map(|(frame, claimed)| Received {
-                frame,
-                attachments: claimed.handles,
-                lost: claimed.lost,
-            })),
-            Err(fault) => {
-                self.fault = Some(fault);
-                self.claims.drop_held();
-                Err(fault)
-            }
-        }
+        *fault = Some(found);
+        claims.drop_held();
+        Err(found)
     }
 
     /// A number for the piece of a frame that is half read, if one is; its deadline runs as long as
@@ -259,6 +260,7 @@ impl<F> Claims<F> {
     }
 
     /// Takes what belongs to the next frame, which is `len` bytes long.
+    #[inline]
     fn claim(&mut self, header: &Header, len: usize) -> Result<Claimed<F>, Unclear> {
         self.settle()?;
         let first = self.parsed;
@@ -300,6 +302,7 @@ impl<F> Claims<F> {
 
     /// Forgets reads in which no frame can begin any more. If one still has attachments, nobody
     /// owns them.
+    #[inline]
     fn settle(&mut self) -> Result<(), Unclear> {
         while let Some(read) = self.reads.front().filter(|read| read.end <= self.parsed) {
             if read.left > 0 {

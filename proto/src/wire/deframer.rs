@@ -80,12 +80,33 @@ impl Deframer {
         clippy::should_implement_trait,
         reason = "frames borrow from the deframer"
     )]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, WireError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
         if mem::take(&mut self.lent) {
             self.begun.clear();
+        }
+        // Nearly every frame is small and lies whole in the chunk.
+        if self.begun.is_empty()
+            && self.failed.is_none()
+            && let rest = &self.chunk[self.at..]
+            && let Some(raw) = rest.first_chunk()
+            && let Ok((header, len)) = self.judge(raw)
+            && len <= rest.len().min(SHARED_ABOVE)
+        {
+            let start = self.at;
+            self.at += len;
+            return Ok(Some(Frame {
+                header,
+                bytes: FrameBytes::Borrowed(&self.chunk[start..self.at]),
+            }));
+        }
+        self.next_of_any()
+    }
+
+    #[inline(never)]
+    fn next_of_any(&mut self) -> Result<Option<Frame<'_>>, WireError> {
+        if let Some(error) = self.failed {
+            return Err(error);
         }
         match self.locate() {
             Ok(Some((header, place))) => Ok(Some(Frame {
@@ -129,19 +150,26 @@ impl Deframer {
 
     /// How far the frame at the beginning of `bytes` is.
     fn inspect(&self, bytes: &[u8]) -> Result<Progress, WireError> {
-        let Some(len) = self.announced(bytes)? else {
-            return Ok(Progress::Needs(Header::LEN));
-        };
         let Some(raw) = bytes.first_chunk() else {
+            // What is too long is known before the header is whole.
+            self.announced(bytes)?;
             return Ok(Progress::Needs(Header::LEN));
         };
-        let (header, _) = Header::decode(raw)?;
-        self.admit(&header, len)?;
+        let (header, len) = self.judge(raw)?;
         Ok(if bytes.len() < len {
             Progress::Needs(len)
         } else {
             Progress::Whole(header, len)
         })
+    }
+
+    /// A frame's header and whole length, if such a frame may come.
+    #[inline]
+    fn judge(&self, raw: &[u8; Header::LEN]) -> Result<(Header, usize), WireError> {
+        let (header, body) = Header::decode(raw)?;
+        let len = within((Header::LEN + body) as u64, self.limit)?;
+        self.admit(&header, len)?;
+        Ok((header, len))
     }
 
     /// The length that the frame announces, header and length field included.
@@ -156,6 +184,7 @@ impl Deframer {
         within(length, self.limit).map(Some)
     }
 
+    #[inline]
     fn admit(&self, header: &Header, len: usize) -> Result<(), WireError> {
         let kind = header.kind;
         if kind.is_critical() && !kind.is_known() {
@@ -253,6 +282,7 @@ enum Progress {
     Needs(usize),
 }
 
+#[inline]
 fn within(length: u64, limit: usize) -> Result<usize, WireError> {
     match usize::try_from(length) {
         Ok(len) if len <= limit => Ok(len),

@@ -201,6 +201,7 @@ impl Header {
     /// # Errors
     ///
     /// If the length is less than that of a header. No limit is checked.
+    #[inline]
     pub fn decode(raw: &[u8; Self::LEN]) -> Result<(Self, usize), WireError> {
         let length = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]) as usize;
         let body_len = length
