@@ -47,6 +47,7 @@ use crate::time::Instant;
 use crate::timers::Timers;
 use credit::Hungry;
 use dial::Dial;
+use encode::Stencil;
 use hub_side::HubSide;
 use links::Links;
 use outbox::Outbox;
@@ -150,8 +151,9 @@ pub struct Node<F> {
     requests: Requests,
     outbox: Outbox<F>,
     timers: Timers<Timer>,
-    /// The conversation that a frame of the present input was for, still to be seen to.
+    /// The conversation that the last inputs were for, still to be seen to before the node is idle.
     touched: Option<InstanceId>,
+    stencil: Stencil,
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
@@ -207,6 +209,7 @@ impl<F> Node<F> {
             outbox: Outbox::new(),
             timers: Timers::new(),
             touched: None,
+            stencil: Stencil::new(),
             outputs: VecDeque::new(),
             announced: None,
             late: Duration::ZERO,
@@ -258,6 +261,7 @@ impl<F> Node<F> {
             }
             self.tell_relieved();
             self.share_credit();
+            self.touch_now();
             if self.outbox.must_retry() {
                 self.retry_parked();
                 continue;

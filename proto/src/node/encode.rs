@@ -2,19 +2,66 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::Node;
 use super::outbox::How;
-use crate::id::{InstanceId, MessageId};
+use crate::id::{InstanceId, MessageId, NamespaceId};
 use crate::link::tx::COPY_MAX;
 use crate::message::Message;
 use crate::talk::Draft;
 use crate::wire::{EventBody, Header, Kind, RequestBody, flags};
 
+/// Where the number of a request stands in its frame.
+const REQUEST_AT: usize = Header::LEN;
+
+/// The head of the last message's frame, its names included. Messages come in runs, and the head of
+/// the next one is mostly the same.
+#[derive(Debug)]
+pub(super) struct Stencil {
+    head: Vec<u8>,
+    source: InstanceId,
+    to: InstanceId,
+    namespace: Option<NamespaceId>,
+    event: String,
+    codec: u8,
+    request: bool,
+}
+
+impl Stencil {
+    pub(super) const fn new() -> Self {
+        Self {
+            head: Vec::new(),
+            source: InstanceId::NONE,
+            to: InstanceId::NONE,
+            namespace: None,
+            event: String::new(),
+            codec: 0,
+            request: false,
+        }
+    }
+
+    /// Whether the last message had these names, which are known to be good then.
+    #[inline]
+    pub(super) fn is_named(&self, namespace: NamespaceId, event: &str) -> bool {
+        self.namespace == Some(namespace) && self.event == event
+    }
+
+    #[inline]
+    fn fits<F>(&self, source: InstanceId, to: InstanceId, message: &Message<F>, how: How) -> bool {
+        self.to == to
+            && self.source == source
+            && (self.codec, self.request) == (message.codec, how.request)
+            && self.is_named(message.namespace, &message.event)
+    }
+}
+
 impl<F> Node<F> {
+    #[inline]
     pub(super) fn encode(
         &mut self,
         instance: InstanceId,
@@ -22,39 +69,21 @@ impl<F> Node<F> {
         message: Message<F>,
         how: How,
     ) -> Box<Draft<F>> {
+        let source = self.me.instance;
+        if !self.stencil.fits(source, instance, &message, how) {
+            self.cut_stencil(instance, &message, how);
+        }
         let mut draft = self.pool.take(message.namespace.0 + 1);
         let head = &mut draft.head;
-        let kind = match how.request {
-            true => Kind::REQUEST,
-            false => Kind::EVENT,
-        };
-        let mut header = Header::new(kind, self.me.instance, instance);
-        header.flags = how.bits;
-        header.attachments = message.attachments.len() as u8;
-        header.flow = draft.flow;
-        header.encode(0, head);
+        head.extend_from_slice(&self.stencil.head);
+        head[Header::FLAGS_AT] = how.bits;
+        head[Header::ATTACHMENTS_AT] = message.attachments.len() as u8;
+        if how.request {
+            head[REQUEST_AT..REQUEST_AT + 8].copy_from_slice(&id.0.to_be_bytes());
+        }
         let inline = message.payload.len() <= COPY_MAX;
-        let payload: &[u8] = if inline { &message.payload } else { &[] };
-        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
-        match how.request {
-            true => RequestBody {
-                request: id.0,
-                remaining: 0,
-                reply_credit: self.config.reply_credit,
-                namespace,
-                event: &message.event,
-                codec: message.codec,
-                payload,
-            }
-            .encode(head),
-            false => EventBody {
-                namespace,
-                event: &message.event,
-                codec: message.codec,
-                remaining: 0,
-                payload,
-            }
-            .encode(head),
+        if inline {
+            head.extend_from_slice(&message.payload);
         }
         if !inline {
             draft.payload = message.payload;
@@ -69,6 +98,47 @@ impl<F> Node<F> {
         draft.deadline = how.deadline;
         draft.target = Some(message.target);
         draft
+    }
+
+    fn cut_stencil(&mut self, to: InstanceId, message: &Message<F>, how: How) {
+        let stencil = &mut self.stencil;
+        stencil.source = self.me.instance;
+        stencil.to = to;
+        stencil.namespace = Some(message.namespace);
+        stencil.codec = message.codec;
+        stencil.request = how.request;
+        let head = &mut stencil.head;
+        head.clear();
+        let kind = match how.request {
+            true => Kind::REQUEST,
+            false => Kind::EVENT,
+        };
+        let mut header = Header::new(kind, self.me.instance, to);
+        header.flow = message.namespace.0 + 1;
+        header.encode(0, head);
+        let namespace = self.inbox.name(message.namespace).unwrap_or_default();
+        match how.request {
+            true => RequestBody {
+                request: 0,
+                remaining: 0,
+                reply_credit: self.config.reply_credit,
+                namespace,
+                event: &message.event,
+                codec: message.codec,
+                payload: &[],
+            }
+            .encode(head),
+            false => EventBody {
+                namespace,
+                event: &message.event,
+                codec: message.codec,
+                remaining: 0,
+                payload: &[],
+            }
+            .encode(head),
+        }
+        stencil.event.clear();
+        stencil.event.push_str(&message.event);
     }
 
     /// Rebuilds the message of a frame that was never committed.

@@ -19,7 +19,8 @@ impl<F> Node<F> {
         message: &Message<F>,
         how: How,
     ) -> Result<(), SendRefusal> {
-        if self.is_broken(instance) {
+        let talk = self.talks.get(instance);
+        if talk.is_some_and(|talk| talk.broken) {
             return Err(SendRefusal::PeerFault);
         }
         self.check_attachments(instance, message, how)?;
@@ -32,12 +33,9 @@ impl<F> Node<F> {
                 limit: peer.message_cap,
             });
         }
-        let (bytes, messages) = self
-            .talks
-            .get(instance)
-            .map_or((0, 0), |talk| talk.out.buffered());
+        let (bytes, messages) = talk.map_or((0, 0), |talk| talk.out.buffered());
         let full = self.fullness(bytes, messages, size).or_else(|| {
-            let pending = self.talks.get(instance).map_or(0, |talk| talk.pending);
+            let pending = talk.map_or(0, |talk| talk.pending);
             let most = self.config.pending_requests;
             (how.request && pending >= most).then_some(SendRefusal::Full {
                 limit: "pending_requests",
@@ -83,12 +81,20 @@ impl<F> Node<F> {
         full.map_or(Ok(()), Err)
     }
 
+    #[inline]
     pub(super) fn fullness(&self, bytes: u64, messages: u64, size: u64) -> Option<SendRefusal> {
         let config = &self.config;
+        let total = self.outbox.total() + size;
+        if bytes + size <= config.send_buffer
+            && messages < config.send_messages
+            && total <= config.send_buffer_total
+        {
+            return None;
+        }
         let rules = [
             (bytes + size, "send_buffer", config.send_buffer),
             (messages + 1, "send_messages", config.send_messages),
-            (self.outbox.total() + size, TOTAL, config.send_buffer_total),
+            (total, TOTAL, config.send_buffer_total),
         ];
         // One message is always let through, or a small buffer could never carry a large one.
         let alone = |limit: &str| bytes == 0 && limit == "send_buffer";

@@ -159,11 +159,8 @@ impl<F> Node<F> {
         if self.closed || self.winding_down {
             return Err(SendRefusal::Closed);
         }
-        if self.inbox.name(message.namespace).is_none() {
-            return Err(SendRefusal::UnknownNamespace);
-        }
-        if !is_name(&message.event) {
-            return Err(SendRefusal::BadName);
+        if !self.stencil.is_named(message.namespace, &message.event) {
+            self.check_names(message)?;
         }
         let count = message.attachments.len();
         let most = usize::from(self.config.attachments);
@@ -175,6 +172,16 @@ impl<F> Node<F> {
             });
         }
         Ok(())
+    }
+
+    fn check_names(&self, message: &Message<F>) -> Result<(), SendRefusal> {
+        if self.inbox.name(message.namespace).is_none() {
+            return Err(SendRefusal::UnknownNamespace);
+        }
+        match is_name(&message.event) {
+            true => Ok(()),
+            false => Err(SendRefusal::BadName),
+        }
     }
 
     /// Which instance the message is for, as far as this node can know.
@@ -218,7 +225,7 @@ impl<F> Node<F> {
         if expires {
             self.arm_expiry(instance);
         }
-        self.touch(instance);
+        self.touch_later(instance);
     }
 
     /// Hands a frame to its conversation and counts it.

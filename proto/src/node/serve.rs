@@ -110,6 +110,7 @@ impl<F> Node<F> {
         }
     }
 
+    #[inline]
     fn deliver(&mut self, namespace: NamespaceId, item: Item<F>) -> Delivery<F> {
         self.stats.delivered += 1;
         let kind = match item.kind {
@@ -193,7 +194,7 @@ impl<F> Node<F> {
         match talks.get_mut(from) {
             Some(talk) => {
                 talk.inb.take(place, books);
-                self.touch(from);
+                self.touch_later(from);
             }
             None => self.take_departed(from, place),
         }

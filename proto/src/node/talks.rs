@@ -96,8 +96,8 @@ impl<F> Node<F> {
         below.or_else(|| self.uplink.link())
     }
 
-    /// As [`Node::touch`], at the end of this input or when another conversation has its turn: what
-    /// a read brings comes in runs.
+    /// As [`Node::touch`], before the node is idle or when another conversation has its turn: what
+    /// comes, goes and is taken does so in runs.
     #[inline]
     pub(super) fn touch_later(&mut self, instance: InstanceId) {
         if self.touched != Some(instance) {

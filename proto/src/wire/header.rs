@@ -144,6 +144,8 @@ impl Header {
     pub const LENGTH_FIELD: usize = 4;
     /// Where the flags stand, for the one bit that a hub changes in place.
     pub const FLAGS_AT: usize = 5;
+    /// Where the number of attachments stands.
+    pub const ATTACHMENTS_AT: usize = 6;
     /// Where the hops stand, which a hub counts up in place.
     pub const HOPS_AT: usize = 7;
     /// Where the sequence stands, for the sender that numbers a frame when it commits it.
