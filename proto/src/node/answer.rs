@@ -56,7 +56,7 @@ impl<F> Node<F> {
                 self.send_answer(taken.from, request, credit, answer);
             }
         }
-        self.touch(taken.from);
+        self.touch_later(taken.from);
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl<F> Node<F> {
         // The last of them is put back first, so that they stand in their old order.
         for draft in uncommitted.into_iter().rev() {
             let attached = draft.attachment_count() as u64;
-            let Some((id, message, how)) = self.decode(draft) else {
+            let Some((id, message, how)) = self.decode(*draft) else {
                 // A reply: whoever asked for it has ended.
                 self.stats.attachments_dropped += attached;
                 continue;

@@ -142,7 +142,7 @@ impl<F> Node<F> {
     }
 
     /// Rebuilds the message of a frame that was never committed.
-    pub(super) fn decode(&self, draft: Box<Draft<F>>) -> Option<(MessageId, Message<F>, How)> {
+    pub(super) fn decode(&self, draft: Draft<F>) -> Option<(MessageId, Message<F>, How)> {
         let target = draft.target?;
         let body = &draft.head[Header::LEN..];
         let request = Kind(draft.head[4]) == Kind::REQUEST;

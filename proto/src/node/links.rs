@@ -1,5 +1,6 @@
 //! The links of a node: bytes in, plans out, and how each one ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -96,7 +97,8 @@ pub enum WriteError {
 pub(super) struct Link<F> {
     pub(super) id: LinkId,
     pub(super) config: LinkConfig,
-    rx: Receiver<F>,
+    /// Not there while what it brought is handled, and once nothing is heard of the link any more.
+    rx: Option<Box<Receiver<F>>>,
     pub(super) tx: Transmitter<F>,
     pub(super) life: Life,
     /// Link-local frames that wait.
@@ -214,7 +216,7 @@ impl<F> Node<F> {
         let id = self.links.insert(|id| Link {
             id,
             config,
-            rx: Receiver::new(),
+            rx: Some(Box::new(Receiver::new())),
             tx: Transmitter::new(),
             life: Life::new(now, life, own),
             control: Vec::new(),
@@ -272,8 +274,11 @@ impl<F> Node<F> {
             return Err(UnknownLink);
         };
         link.life.received_bytes(now);
-        link.rx.push(read.bytes, read.attachments, read.truncated);
-        let mut rx = core::mem::replace(&mut link.rx, Receiver::new());
+        let Some(mut rx) = link.rx.take() else {
+            self.stats.attachments_dropped += read.attachments.len() as u64;
+            return Ok(());
+        };
+        rx.push(read.bytes, read.attachments, read.truncated);
         let mut open = self.is_listening(id);
         while open {
             match rx.next() {
@@ -299,15 +304,14 @@ impl<F> Node<F> {
                 }
             }
         }
-        self.touch_now();
         let half = rx.half_read();
         match self.links.get_mut(id).filter(|_| open) {
             Some(link) => {
                 link.life.half_read(now, half);
-                link.rx = rx;
+                link.rx = Some(rx);
             }
             // Of a link that is being closed nothing is heard any more, so nothing is kept.
-            None => self.drop_rx(rx),
+            None => self.drop_rx(Some(rx)),
         }
         self.rearm(id);
         Ok(())
@@ -319,9 +323,11 @@ impl<F> Node<F> {
         link.is_some_and(|link| link.control.len() > self.config.answers)
     }
 
-    fn drop_rx(&mut self, mut rx: Receiver<F>) {
-        rx.discard();
-        self.stats.attachments_dropped += rx.dropped();
+    fn drop_rx(&mut self, rx: Option<Box<Receiver<F>>>) {
+        if let Some(mut rx) = rx {
+            rx.discard();
+            self.stats.attachments_dropped += rx.dropped();
+        }
     }
 
     fn is_listening(&self, id: LinkId) -> bool {

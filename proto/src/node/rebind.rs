@@ -48,7 +48,7 @@ impl<F> Node<F> {
                 talk.pending -= 1;
             }
         }
-        if let Some((id, message, how)) = self.decode(draft) {
+        if let Some((id, message, how)) = self.decode(*draft) {
             self.park(Parked { id, message, how }, true);
         }
         self.tell_sendable(holder);

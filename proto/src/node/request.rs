@@ -181,7 +181,7 @@ impl<F> Node<F> {
         match given_up {
             Some(GivenUp::NeverCommitted(draft)) => {
                 self.close_reply(instance, flow::reply_flow(id.0));
-                if let Some((id, message, how)) = self.decode(draft) {
+                if let Some((id, message, how)) = self.decode(*draft) {
                     self.end_uncommitted(id, message, how, reason);
                 }
             }
@@ -204,7 +204,7 @@ impl<F> Node<F> {
         reason: Refusal,
     ) -> bool {
         let draft = self.with_out(instance, |out, pool| out.withdraw(id, pool));
-        let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(draft)) else {
+        let Some((id, message, how)) = draft.flatten().and_then(|draft| self.decode(*draft)) else {
             return false;
         };
         self.end_uncommitted(id, message, how, reason);
