@@ -9,13 +9,11 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use support::{Pump, at_once, echo, eventually, exists, role, sleep_forever};
+use support::{Pump, at_once, echo, ending, exists, role, shell, short, sleep_forever};
 use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Event, Generation, Outcome, PeerId, Target, UnknownCause};
-use switchboard_stdio::supervise::{Ending, GaveUp};
-use switchboard_stdio::{
-    Backoff, Channel, ChildEvent, LinkFault, OnDrop, Restart, Spawn, StopLadder,
-};
+use switchboard_stdio::supervise::GaveUp;
+use switchboard_stdio::{Backoff, Channel, ChildEvent, LinkFault, Spawn, StopLadder};
 
 switchboard_os::run_role_before_main!(support::ROLE, play);
 
@@ -35,35 +33,9 @@ fn play(role: &str) {
         "closes its output" => closes("output"),
         "closes its input" => closes("input"),
         "swallows" => swallows(),
-        "stubborn" => stubborn(),
         "starts a grandchild" => starts_a_grandchild(),
-        "thinks" => thinks(),
-        "parent" => parent(),
         role => panic!("unknown role {role}"),
     }
-}
-
-/// A ladder for tests that have to climb it.
-fn short() -> StopLadder {
-    StopLadder {
-        finish_grace: Duration::from_millis(50),
-        close_grace: Duration::from_millis(50),
-        term_grace: Duration::from_millis(50),
-        ..StopLadder::default()
-    }
-}
-
-/// A program that is not ours, in a shell.
-fn shell(script: &str) -> Spawn {
-    Spawn::new("/bin/sh").arg("-c").arg(script).name("worker")
-}
-
-#[track_caller]
-fn ending(pump: &mut Pump, child: &switchboard_stdio::Child) -> Ending {
-    pump.child_event("the end", child, |event| match event {
-        ChildEvent::Ended(ending) => Some(ending),
-        _ => None,
-    })
 }
 
 #[test]
@@ -412,55 +384,6 @@ fn a_request_that_waits_for_a_child_is_refused_when_there_will_be_none() {
 }
 
 #[test]
-fn a_well_written_child_ends_by_itself_when_it_is_stopped() {
-    for channel in [Channel::Socketpair, Channel::Pipes] {
-        let mut parent = Pump::hub();
-        let child = role("echo")
-            .channel(channel)
-            .restart(Restart::always(100))
-            .spawn_on(&mut parent)
-            .unwrap();
-        let id = parent.request(&child, "echo", b"there");
-        assert_eq!(parent.reply(id), b"there");
-        let begun = Instant::now();
-        child.stop();
-        let exited = parent.exited(&child);
-        assert!(exited.exit.success(), "{exited}");
-        assert!(begun.elapsed() < StopLadder::default().close_grace);
-        let ending = ending(&mut parent, &child);
-        assert!(ending.stopped && ending.gave_up.is_none());
-    }
-}
-
-/// Answers each request after it has thought for 200 ms.
-fn thinks() {
-    let mut pump = Pump::child(&["think"]).unwrap();
-    pump.serve(|pump, question| {
-        std::thread::sleep(Duration::from_millis(200));
-        pump.answer(&question, b"thought");
-    });
-}
-
-#[test]
-fn a_child_that_is_stopped_may_finish_what_it_was_asked() {
-    for channel in [Channel::Socketpair, Channel::Pipes] {
-        let mut parent = Pump::hub();
-        let child = role("thinks").channel(channel).spawn_on(&mut parent);
-        let child = child.unwrap();
-        let first = parent.request(&child, "think", b"");
-        assert_eq!(parent.reply(first), b"thought", "it is there");
-        let asked: Vec<_> = (0..3)
-            .map(|_| parent.request(&child, "think", b""))
-            .collect();
-        child.stop();
-        for id in asked {
-            assert_eq!(parent.reply(id), b"thought");
-        }
-        assert!(parent.exited(&child).exit.success());
-    }
-}
-
-#[test]
 fn a_stop_waits_no_longer_than_its_grace_for_what_is_under_way() {
     let mut parent = Pump::hub();
     let child = role("swallows")
@@ -476,55 +399,6 @@ fn a_stop_waits_no_longer_than_its_grace_for_what_is_under_way() {
     let outcome = parent.outcome(id);
     assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
     parent.ended(&child);
-}
-
-/// Ignores the end of its link and `SIGTERM`, and so does what it started.
-fn stubborn() {
-    ignore_sigterm();
-    let mut pump = Pump::child(&["pid"]).unwrap();
-    let grandchild = std::process::Command::new(std::env::current_exe().unwrap())
-        .env(support::ROLE, "silent")
-        .spawn();
-    let mut grandchild = grandchild.unwrap();
-    let pid = grandchild.id().to_string();
-    pump.serve(|pump, delivery| pump.answer(&delivery, pid.as_bytes()));
-    // It ends with this process or never.
-    let _ = grandchild.wait();
-}
-
-fn ignore_sigterm() {
-    // The shell sets the disposition, which survives `exec`; this process has no safe call for it.
-    if std::env::var_os("SIGTERM_IGNORED").is_none() {
-        use std::os::unix::process::CommandExt;
-        let error = std::process::Command::new("/bin/sh")
-            .args(["-c", "trap '' TERM; exec \"$0\""])
-            .arg(std::env::current_exe().unwrap())
-            .env("SIGTERM_IGNORED", "1")
-            .exec();
-        panic!("{error}");
-    }
-}
-
-#[test]
-fn hazard_s10_a_stubborn_child_and_what_it_started_are_killed_in_the_end() {
-    let mut parent = Pump::hub();
-    let child = role("stubborn")
-        .stop_ladder(short())
-        .spawn_on(&mut parent)
-        .unwrap();
-    let id = parent.request(&child, "pid", b"");
-    let grandchild: u32 = String::from_utf8(parent.reply(id))
-        .unwrap()
-        .parse()
-        .unwrap();
-    child.stop();
-    let exited = parent.exited(&child);
-    assert_eq!(exited.exit.signal(), Some(9), "{exited}");
-    eventually("the grandchild's end", || {
-        // Reaped by whoever adopts orphans here; until then a zombie.
-        let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    });
 }
 
 /// Leaves a process behind that holds the channel and the stderr open.
@@ -561,101 +435,6 @@ fn hazard_s6_an_exit_is_known_at_once_although_a_grandchild_holds_the_channel_op
     assert_eq!(exited.exit.code(), Some(5));
     assert_eq!(exited.stderr_tail, "leaving one behind\n");
     assert_eq!(&*parent.recv().expect("it was sent").payload, b"last");
-}
-
-#[test]
-fn a_dropped_handle_kills_the_child_also_where_nobody_drives_the_node() {
-    let mut parent = Pump::hub();
-    let child = role("echo").spawn_on(&mut parent).unwrap();
-    let id = parent.request(&child, "echo", b"there");
-    parent.reply(id);
-    let pid = child.pid().unwrap();
-    drop(child);
-    eventually("its death", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    });
-    parent.until("the reaping", |parent| {
-        (parent.source_count() == 0).then_some(())
-    });
-    assert!(!exists(pid));
-}
-
-#[test]
-fn a_dropped_node_takes_its_children_with_it_and_a_detached_child_stays_until_then() {
-    let mut parent = Pump::hub();
-    let child = role("echo").spawn_on(&mut parent).unwrap();
-    let kept = role("silent").name("kept").spawn_on(&mut parent).unwrap();
-    let id = parent.request(&child, "echo", b"there");
-    parent.reply(id);
-    let kept_pid = parent.child_event("the start", &kept, |event| match event {
-        ChildEvent::Started { pid, .. } => Some(pid),
-        _ => None,
-    });
-    let pids = [child.pid().unwrap(), kept_pid];
-    child.detach();
-    let id = parent.request_with(Target::Named(name("worker")), "echo", b"still", Vec::new());
-    assert_eq!(parent.reply(id), b"still");
-    drop(parent);
-    let last = std::iter::from_fn(|| kept.next_event()).last();
-    assert!(matches!(last, Some(ChildEvent::Abandoned)), "{last:?}");
-    for pid in pids {
-        eventually("the reaping", || !exists(pid));
-    }
-}
-
-fn name(name: &str) -> switchboard_proto::PeerName {
-    switchboard_proto::PeerName::new(name).unwrap()
-}
-
-#[test]
-fn a_child_may_be_left_to_itself() {
-    let mut parent = Pump::hub();
-    let child = shell("trap '' HUP; exec sleep 1000")
-        .on_drop(OnDrop::LeaveRunning)
-        .spawn_on(&mut parent)
-        .unwrap();
-    let pid = parent.child_event("the start", &child, |event| match event {
-        ChildEvent::Started { pid, .. } => Some(pid),
-        _ => None,
-    });
-    drop(child);
-    parent.until("the end of the supervision", |parent| {
-        (parent.source_count() == 0).then_some(())
-    });
-    assert!(exists(pid));
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Has a child of its own, which it names, and waits to be killed.
-fn parent() {
-    let mut grandparent = Pump::child(&["pid"]).unwrap();
-    let mut pump = Pump::hub();
-    let child = role("echo").name("grandchild").spawn_on(&mut pump).unwrap();
-    let id = pump.request(&child, "echo", b"there");
-    pump.reply(id);
-    let pid = child.pid().unwrap().to_string();
-    grandparent.serve(|up, question| up.answer(&question, pid.as_bytes()));
-}
-
-#[test]
-fn hazard_s9_the_children_of_a_killed_parent_end_with_it() {
-    let mut parent = Pump::hub();
-    let child = role("parent").spawn_on(&mut parent).unwrap();
-    let id = parent.request(&child, "pid", b"");
-    let grandchild: u32 = String::from_utf8(parent.reply(id))
-        .unwrap()
-        .parse()
-        .unwrap();
-    let pid = rustix::process::Pid::from_raw(child.pid().unwrap().cast_signed()).unwrap();
-    // The process alone, not its group: a group of its own is what the grandchild has anyway.
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    eventually("the grandchild's end", || {
-        let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    });
-    assert_eq!(parent.exited(&child).exit.signal(), Some(9));
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn play(story: &Story) -> Result<Findings> {
     })
 }
 
-/// A directory of its own, short enough for a socket's name.
+/// A directory of its own, short enough for a socket's name. It goes with the demo, also where a
+/// signal ends that; only after a `kill -9` it stays, where the system puts away what is old.
 fn directory() -> Result<TempDir> {
     let new = |at: &Path| {
         let named = tempfile::Builder::new()

@@ -271,6 +271,7 @@ fn until_room<T>(
     });
     match result {
         Some(result) => result,
+        // A wait without end ends only with what it waits for.
         None => unreachable!("the wait has no end"),
     }
 }

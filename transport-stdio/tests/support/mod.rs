@@ -15,6 +15,8 @@ use switchboard_proto::{
     Answer, Config, Delivery, DeliveryKind, Event, Message, MessageId, NamespaceId, Outcome,
     RequestId, RequestOptions, Role, SendOptions, Target,
 };
+use switchboard_stdio::StopLadder;
+use switchboard_stdio::supervise::Ending;
 use switchboard_stdio::{Backoff, Child, ChildEvent, Exited, Restart, Spawn};
 
 pub const MAIN: NamespaceId = switchboard_os::test_util::Pump::NAMESPACE;
@@ -274,4 +276,28 @@ pub fn children() -> Vec<String> {
 /// Whether a process with this id exists, be it a zombie.
 pub fn exists(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// A ladder for tests that have to climb it.
+pub fn short() -> StopLadder {
+    StopLadder {
+        finish_grace: Duration::from_millis(50),
+        close_grace: Duration::from_millis(50),
+        term_grace: Duration::from_millis(50),
+        ..StopLadder::default()
+    }
+}
+
+/// How the supervision of a child ends.
+#[track_caller]
+pub fn ending(pump: &mut Pump, child: &switchboard_stdio::Child) -> Ending {
+    pump.child_event("the end", child, |event| match event {
+        ChildEvent::Ended(ending) => Some(ending),
+        _ => None,
+    })
+}
+
+/// A program that is not ours, in a shell.
+pub fn shell(script: &str) -> Spawn {
+    Spawn::new("/bin/sh").arg("-c").arg(script).name("worker")
 }
