@@ -3,6 +3,7 @@
 
 mod answer;
 mod breach;
+mod control;
 mod credit;
 mod death;
 mod dial;
@@ -11,6 +12,7 @@ mod expiry;
 mod fan_out;
 mod forward;
 mod hub_side;
+mod lateness;
 mod links;
 mod loopback;
 mod outbox;
@@ -21,6 +23,7 @@ mod relay_side;
 mod request;
 mod resolve;
 mod room;
+mod roster_news;
 mod send;
 mod serve;
 mod talks;

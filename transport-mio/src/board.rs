@@ -1,29 +1,28 @@
 //! A node that lives inside the caller's own event loop.
 
+mod arrivals;
+mod source;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use switchboard_os::app::{Draft, Setup};
-use switchboard_os::engine::{Actor, Adopt, Engine, EngineFault, EngineStats, Side};
+use switchboard_os::engine::{Actor, Adopt, Engine, EngineStats, Side};
 use switchboard_os::{Address, ConnectError, ListenError, Stream};
 use switchboard_proto::codec::{CodecTable, Encode};
 use switchboard_proto::name::{CallName, EventName};
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{
-    Answer, DeclareError, Delivery, DeliveryKind, Event, Generation, Hangup, LinkId, Message,
-    MessageId, Names, NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats,
-    Target, Ticket,
+    Answer, DeclareError, Generation, Hangup, LinkId, Message, MessageId, Names, NamespaceId,
+    PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats, Target, Ticket,
 };
 
 use crate::builder::Builder;
 use crate::error::{BoardError, SendError};
-use crate::incoming::{Content, Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 use crate::outgoing::{Emit, Request};
 use crate::peer::Peer;
 use crate::poller::{Handle, Poller};
@@ -39,7 +38,7 @@ pub struct UnknownTicket;
 /// One peer of an application, driven by the caller. See the [crate's page](crate) for the loop
 /// around it.
 ///
-/// It is a [`mio::event::Source`] and [`AsFd`]: one descriptor, to be polled for reading, that is
+/// It is a [`mio::event::Source`] and [`AsFd`](std::os::fd::AsFd): one descriptor, to be polled for reading, that is
 /// the same as long as the board lives, whatever connections come and go inside. No method waits.
 ///
 /// What is sent and answered is gathered, so that a burst costs few system calls: it is written by
@@ -145,34 +144,6 @@ impl Board {
         self.engine.flush();
         if self.engine.has_source_changes() {
             self.handle.update(&mut self.engine);
-        }
-    }
-
-    /// The next thing that came or happened. Take until `None`.
-    pub fn poll_incoming(&mut self) -> Option<Incoming> {
-        loop {
-            if let Some(event) = self.next_event() {
-                return Some(self.translate(event));
-            }
-            if let Some(fault) = self.engine.next_fault() {
-                return Some(Incoming::Fault(fault));
-            }
-            let Some(delivery) = self.next_delivery() else {
-                if self.flush_pending() && self.has_incoming() {
-                    continue;
-                }
-                return None;
-            };
-            let (content, kind) = Content::of(delivery, Arc::clone(&self.codecs));
-            return Some(match kind {
-                DeliveryKind::Request { ticket, remaining } => Incoming::Request(IncomingRequest {
-                    content,
-                    ticket,
-                    remaining,
-                    attached: Vec::new(),
-                }),
-                DeliveryKind::Event(ticket) => Incoming::Event(IncomingEvent { content, ticket }),
-            });
         }
     }
 
@@ -361,7 +332,7 @@ impl Board {
         self.engine.node().set_default_deadline(namespace, deadline);
     }
 
-    /// Reports with [`Incoming::Drained`] when everything that was accepted is taken by its
+    /// Reports with [`Incoming::Drained`](crate::Incoming::Drained) when everything that was accepted is taken by its
     /// receivers, or when the time is over.
     pub fn drain(&mut self, within: Duration) {
         let now = self.engine.now();
@@ -499,98 +470,6 @@ impl Board {
         }
         pending
     }
-
-    /// The next event of the node. News of messages are kept for [`Board::next_delivery`].
-    pub(crate) fn next_event(&mut self) -> Option<Event<OwnedFd>> {
-        loop {
-            match self.engine.next_event()? {
-                Event::Incoming(namespace) => self.fresh.push_back(namespace),
-                event => return Some(event),
-            }
-        }
-    }
-
-    pub(crate) fn next_fault(&mut self) -> Option<EngineFault> {
-        self.engine.next_fault()
-    }
-
-    /// The next message. Taking it allows its sender to send more.
-    pub(crate) fn next_delivery(&mut self) -> Option<Delivery<OwnedFd>> {
-        while let Some(&namespace) = self.fresh.front() {
-            let now = self.engine.now();
-            if self.engine.must_flush(now) {
-                // Whoever takes this one may need long for it.
-                self.flush();
-            }
-            if let Some(delivery) = self.engine.node().recv(now, namespace) {
-                self.unflushed = true;
-                return Some(delivery);
-            }
-            self.fresh.pop_front();
-        }
-        None
-    }
-
-    pub(crate) fn has_incoming(&self) -> bool {
-        !self.fresh.is_empty() || self.engine.has_events()
-    }
-
-    /// In how many namespaces something waits to be taken.
-    pub(crate) fn waiting_namespaces(&self) -> usize {
-        self.fresh.len()
-    }
-
-    pub(crate) fn reply_outcome(
-        &mut self,
-        request: RequestId,
-        outcome: switchboard_proto::Outcome<OwnedFd>,
-    ) -> ReplyOutcome {
-        ReplyOutcome {
-            outcome,
-            name: self.asked.remove(&request).unwrap_or_default(),
-            codecs: Arc::clone(&self.codecs),
-        }
-    }
-
-    fn translate(&mut self, event: Event<OwnedFd>) -> Incoming {
-        match event {
-            Event::Outcome { request, outcome } => Incoming::Reply {
-                id: request,
-                outcome: self.reply_outcome(request, outcome),
-            },
-            Event::Fate { message, fate } => Incoming::Fate { id: message, fate },
-            Event::Cancelled(ticket) => Incoming::Cancelled(ticket),
-            Event::Sendable(target) => Incoming::Sendable(target),
-            Event::Connected {
-                id,
-                generation,
-                id_changed,
-            } => Incoming::Connected {
-                id,
-                generation,
-                id_changed,
-            },
-            Event::Disconnected(cause) => Incoming::Disconnected(cause),
-            Event::HubChanged => Incoming::HubChanged,
-            Event::Reconnecting { attempt, after } => Incoming::Reconnecting { attempt, after },
-            Event::GaveUp => Incoming::GaveUp,
-            Event::RosterComplete => Incoming::RosterComplete,
-            Event::PeerUp { id, generation } => Incoming::PeerUp { id, generation },
-            Event::PeerChanged {
-                id,
-                generation,
-                was,
-            } => Incoming::PeerChanged {
-                id,
-                generation,
-                was,
-            },
-            Event::PeerDetached { id, generation } => Incoming::PeerDetached { id, generation },
-            Event::PeerGone { id, generation } => Incoming::PeerDown { id, generation },
-            Event::Drained { clean } => Incoming::Drained { clean },
-            other => Incoming::Other(other),
-        }
-    }
 }
 
 impl Drop for Board {
@@ -602,36 +481,5 @@ impl Drop for Board {
 impl Adopt for &mut Board {
     fn adopt(self, actor: Box<dyn Actor>) {
         self.host(actor);
-    }
-}
-
-impl AsFd for Board {
-    /// To be polled for reading, level or edge triggered.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
-    }
-}
-
-impl mio::event::Source for Board {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).register(registry, token, interests)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.as_fd().as_raw_fd()).deregister(registry)
     }
 }

@@ -1,5 +1,7 @@
 //! The links of a node: bytes in, plans out, and how each one ends.
 
+mod plans;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -24,9 +26,6 @@ use crate::wire::{self, Close, CloseCode, Hello, Kind, Ping, limits};
 /// How long a write waits after the kernel had no room for its descriptors (ETOOMANYREFS): other
 /// processes of the user have to receive some first.
 const ATTACHMENT_BACKOFF: Duration = Duration::from_millis(10);
-/// How much the wake may be late before the process counts as stopped.
-const JUMP: Duration = Duration::from_secs(1);
-
 /// How a link came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkOrigin {
@@ -546,100 +545,5 @@ impl<F> Node<F> {
         self.stats.attachments_dropped += link.egress.attachments_dropped();
         self.drop_rx(link.rx);
         self.outputs.push_back(Output::Close(id));
-    }
-
-    /// Builds the plan of the next link that has something to write.
-    pub(super) fn next_plan(&mut self) -> Option<LinkId> {
-        while let Some(id) = self.links.dirty.pop_front() {
-            let Some(link) = self.links.get_mut(id) else {
-                continue;
-            };
-            link.dirty = false;
-            if link.tx.is_idle() && !link.life.is_mute() && self.build_plan(id) {
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    fn build_plan(&mut self, id: LinkId) -> bool {
-        let Some(link) = self.links.get_mut(id) else {
-            return false;
-        };
-        let attaches = link.egress.wants_plan_start();
-        let data_first = core::mem::replace(&mut link.data_first, false) || attaches;
-        let open = link.life.state() == State::Open;
-        if data_first && open {
-            self.fill_data(id);
-        }
-        self.fill_control(id, open);
-        if !data_first && open {
-            self.fill_data(id);
-        }
-        let Some(link) = self.links.get_mut(id) else {
-            return false;
-        };
-        link.tx.commit()
-    }
-
-    fn fill_control(&mut self, id: LinkId, open: bool) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        if !link.control.is_empty() && link.tx.fits(link.control.len()) {
-            link.tx.push(&link.control);
-            link.control.clear();
-            link.data_first = true;
-        }
-        if open {
-            self.fill_up(id);
-            self.fill_roster(id);
-        }
-    }
-
-    fn fill_data(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else {
-            return;
-        };
-        link.egress_first = !link.egress_first || link.egress.wants_plan_start();
-        let egress_first = link.egress_first;
-        if egress_first {
-            link.egress.fill(&mut link.tx);
-        }
-        self.fill_talks(id);
-        if let Some(link) = self.links.get_mut(id)
-            && !egress_first
-        {
-            link.egress.fill(&mut link.tx);
-        }
-    }
-
-    /// Sees whether the wake that was announced has long passed. What was read meanwhile may have
-    /// moved the deadline that would show it.
-    pub(super) fn see_lateness(&mut self) {
-        let late = self
-            .announced
-            .take()
-            .map(|at| self.now.saturating_since(at));
-        if let Some(late) = late.filter(|late| *late > JUMP) {
-            self.late = self.late.max(late);
-        }
-    }
-
-    /// Sees whether the process was stopped: then nobody is judged before he could be heard.
-    pub(super) fn notice_jump(&mut self) {
-        self.see_lateness();
-        let late = core::mem::take(&mut self.late);
-        if late.is_zero() {
-            return;
-        }
-        for link in self.links.iter_mut() {
-            link.life.reprieve(self.now, JUMP);
-        }
-        for id in self.links.ids() {
-            self.rearm(id);
-        }
-        self.put_off_graces();
-        self.emit(Event::Jumped(late));
     }
 }

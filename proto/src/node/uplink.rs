@@ -6,18 +6,16 @@ use alloc::vec::Vec;
 use super::hub_side::Parting;
 use super::links::LinkOrigin;
 use super::{Node, Timer};
-use crate::group::RosterChange;
 use crate::group::declarations::Declarations;
 use crate::group::known;
-use crate::id::{Generation, InstanceId, LinkId, PeerId, RequestId};
+use crate::id::{InstanceId, LinkId, RequestId};
 use crate::link::bonds::Bond;
 use crate::link::life::Medium;
 use crate::message::Outcome;
 use crate::output::{Disconnect, Event};
 use crate::wire::{
-    Attach, AttachRefusal, AttachRefused, Attached, Close, CloseCode, Declare, Declared, Detach,
-    Frame, Hello, Kind, Known, KnownMore, NamespaceDeclaration, Ping, Refusal, Returned,
-    RosterUpdate,
+    Attach, AttachRefusal, AttachRefused, Attached, CloseCode, Declare, Declared, Detach, Hello,
+    Kind, Known, KnownMore, NamespaceDeclaration, Refusal, Returned,
 };
 
 /// Bytes of names in one slice of a declaration; a slice has at most 32 KiB.
@@ -113,83 +111,7 @@ impl<F> Node<F> {
         })
     }
 
-    pub(super) fn on_control(&mut self, id: LinkId, frame: &Frame<'_>) {
-        if self.handle_control(id, frame).is_err() {
-            self.close_link(
-                id,
-                CloseCode::ProtocolViolation,
-                "a control body is not what its kind says",
-            );
-        }
-    }
-
-    fn handle_control(
-        &mut self,
-        id: LinkId,
-        frame: &Frame<'_>,
-    ) -> Result<(), crate::wire::WireError> {
-        let body = frame.body();
-        let member = self.uplink.is(id);
-        match frame.header.kind {
-            Kind::HELLO => self.on_hello(id, &Hello::decode(body)?),
-            Kind::DETACH if member => self.on_set_aside(id, Detach::decode(body)?),
-            Kind::ATTACHED if member => {
-                // Who speaks for this node may be another instance than when the link began.
-                if let Some(link) = self.links.get_mut(id) {
-                    link.peer = Some(frame.header.source);
-                }
-                self.on_attached(&Attached::decode(body)?);
-            }
-            Kind::ATTACH_REFUSED if member => {
-                self.on_attach_refused(id, &AttachRefused::decode(body)?);
-            }
-            Kind::DECLARED if member => self.on_declared(&Declared::decode(body)?),
-            Kind::ROSTER if member => self.apply_roster(&RosterUpdate::decode(body)?),
-            Kind::RETURNED if member => self.on_returned(Returned::decode(body)?),
-            _ if self.leads_below(id) && is_of_member(frame.header.kind) => {
-                self.handle_from_below(id, frame)?;
-            }
-            kind if is_of_member(kind) => {
-                self.close_link(id, CloseCode::ProtocolViolation, "this is no hub");
-            }
-            Kind::PING => {
-                let ping = Ping::decode(body)?;
-                // A peer that asks and does not read gets no more answers than it can take in.
-                if self.links.get(id).is_some_and(|link| link.answers_pings()) {
-                    self.control(id, Kind::PONG, |body| ping.encode(body));
-                }
-            }
-            Kind::PONG => {}
-            Kind::CLOSE => {
-                let close = Close::decode(body)?;
-                self.on_close(id, &close);
-            }
-            _ => self.stats.unknown_kinds += 1,
-        }
-        Ok(())
-    }
-
-    /// What a member says over a link on which others attach to this node: the hub decides, a relay
-    /// passes it on.
-    fn handle_from_below(
-        &mut self,
-        id: LinkId,
-        frame: &Frame<'_>,
-    ) -> Result<(), crate::wire::WireError> {
-        let body = frame.body();
-        let hub = self.hub.is_some();
-        match frame.header.kind {
-            Kind::ATTACH if hub => self.on_attach(id, &Attach::decode(body)?),
-            Kind::ATTACH => self.on_attach_below(id, Attach::decode(body)?),
-            Kind::DETACH => self.on_detach(id, Detach::decode(body)?),
-            Kind::DECLARE if hub => self.on_declare(id, &Declare::decode(body)?),
-            Kind::DECLARE => self.on_declare_below(id, &Declare::decode(body)?),
-            _ => self.on_known(id, &KnownMore::decode(body)?, body.len()),
-        }
-        Ok(())
-    }
-
-    fn on_hello(&mut self, id: LinkId, hello: &Hello) {
+    pub(super) fn on_hello(&mut self, id: LinkId, hello: &Hello) {
         let now = self.now;
         let Some(link) = self.links.get_mut(id) else {
             return;
@@ -235,7 +157,7 @@ impl<F> Node<F> {
         }
     }
 
-    fn on_attached(&mut self, attached: &Attached) {
+    pub(super) fn on_attached(&mut self, attached: &Attached) {
         if attached.instance != self.me.instance {
             return self.on_attached_below(attached);
         }
@@ -364,7 +286,7 @@ impl<F> Node<F> {
         }
     }
 
-    fn on_declared(&mut self, declared: &Declared) {
+    pub(super) fn on_declared(&mut self, declared: &Declared) {
         if declared.instance != self.me.instance {
             return self.on_declared_below(declared);
         }
@@ -382,7 +304,7 @@ impl<F> Node<F> {
         }
     }
 
-    fn on_attach_refused(&mut self, id: LinkId, refused: &AttachRefused) {
+    pub(super) fn on_attach_refused(&mut self, id: LinkId, refused: &AttachRefused) {
         if refused.instance != self.me.instance {
             return self.on_refused_below(refused);
         }
@@ -401,90 +323,8 @@ impl<F> Node<F> {
         self.close_link(id, CloseCode::Normal, "refused");
     }
 
-    pub(super) fn apply_roster(&mut self, update: &RosterUpdate) {
-        let changes = self.roster.apply(update);
-        for change in changes {
-            self.on_roster_change(change);
-        }
-        self.retell_completeness();
-        self.outbox.retry_soon();
-    }
-
-    pub(super) fn on_roster_change(&mut self, change: RosterChange) {
-        self.books.ledger.set_peers(self.roster.len());
-        if self.hub.is_none() {
-            self.retell(&change);
-        }
-        match change {
-            RosterChange::Attached { instance, .. } => {
-                self.limits_known(instance);
-                self.rebind_name(instance);
-                self.path_begins(instance);
-            }
-            RosterChange::Detached { instance } => {
-                self.limits_known(instance);
-                self.path_ends(instance);
-                if let Some(peer) = self.roster.by_instance(instance) {
-                    let (id, generation) = (peer.id, peer.generation);
-                    self.emit(Event::PeerDetached { id, generation });
-                }
-            }
-            RosterChange::Up { instance } => {
-                if let Some(peer) = self.roster.by_instance(instance) {
-                    let (id, generation) = (peer.id, peer.generation);
-                    self.emit(Event::PeerUp { id, generation });
-                }
-            }
-            RosterChange::Identified {
-                instance,
-                was,
-                announced,
-            } => self.on_identified(instance, was, announced),
-            RosterChange::Changed { instance } => self.limits_known(instance),
-            RosterChange::Gone { peer, known } => {
-                self.uplink.forget_hub(peer.instance);
-                if self.hub.is_none() {
-                    self.child_gone(peer.instance);
-                }
-                self.instance_gone(peer.instance);
-                if known {
-                    self.emit(Event::PeerGone {
-                        id: peer.id,
-                        generation: peer.generation,
-                    });
-                }
-            }
-            RosterChange::Resurrected { instance } => self.say_gone(instance),
-            RosterChange::Completed => self.emit(Event::RosterComplete),
-        }
-    }
-
-    /// A new hub has raised the generation of an instance above one spent before, or given it
-    /// another id.
-    fn on_identified(&mut self, instance: InstanceId, was: (PeerId, Generation), announced: bool) {
-        let Some(peer) = self.roster.by_instance(instance) else {
-            return;
-        };
-        let (id, generation) = (peer.id, peer.generation);
-        if instance != self.me.instance {
-            if announced {
-                self.emit(Event::PeerChanged {
-                    id,
-                    generation,
-                    was,
-                });
-            }
-        } else if self.me.identity.replace((id, generation)) != Some((id, generation)) {
-            self.emit(Event::Connected {
-                id,
-                generation,
-                id_changed: id != was.0,
-            });
-        }
-    }
-
     /// The hub returns a frame that it could not deliver and of which no byte went on.
-    fn on_returned(&mut self, returned: Returned) {
+    pub(super) fn on_returned(&mut self, returned: Returned) {
         if returned.source != self.me.instance {
             return self.return_below(returned);
         }
@@ -581,7 +421,7 @@ impl<F> Node<F> {
 
     /// The node at the other end of the uplink says that it has lost the hub, or who is gone for
     /// it. The link stays: this node asks to be attached, and is as soon as the hub is found again.
-    fn on_set_aside(&mut self, id: LinkId, detach: Detach) {
+    pub(super) fn on_set_aside(&mut self, id: LinkId, detach: Detach) {
         if detach.instance != self.me.instance {
             if detach.gone {
                 self.hold_for_gone(detach.instance);
@@ -605,12 +445,4 @@ impl<F> Node<F> {
         self.roster.hub_lost();
         self.hub_lost(died);
     }
-}
-
-/// Whether the kind is one that a member says to whom it attaches.
-const fn is_of_member(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::ATTACH | Kind::DETACH | Kind::DECLARE | Kind::KNOWN
-    )
 }

@@ -1,24 +1,25 @@
 //! The world: runs a plan, with one clock that jumps to the next thing that happens.
 
 mod excuses;
+mod faults;
+mod report;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
+
+pub use report::Report;
 
 use super::app::{self, App};
-use super::handle::{Owner, Registry};
-use super::kernel::{End, Kernel, Marks, Shape, StreamKind};
+use super::handle::Registry;
+use super::kernel::{Kernel, Marks, StreamKind};
 use super::model::{Model, Process};
-use super::plan::{Action, Fault, Intake, NodePlan, Plan, Reach, Work};
+use super::plan::{Action, Intake, NodePlan, Plan, Reach};
 use super::process::{Dial, Died, Running, Shared, stage};
 use super::rng::Rng;
-use super::stranger::{self, Act, Stranger};
+use super::stranger::{Act, Stranger};
 use crate::config::{Config, Role};
-use crate::group::Presence;
-use crate::id::{Generation, InstanceId, PeerId};
 use crate::link::Medium;
 use crate::node::{LinkConfig, LinkOrigin, Seeds};
 use crate::time::Instant;
@@ -26,6 +27,7 @@ use crate::trace::{Log, Recorder, Recording};
 
 /// Turns of all processes at one instant. A world that needs more stands still in time.
 const TURN_BUDGET: u64 = 1_000_000;
+
 /// A world in which a plan runs.
 #[derive(Debug)]
 pub struct World {
@@ -52,48 +54,12 @@ pub struct World {
     transcripts: BTreeMap<usize, Vec<String>>,
 }
 
-/// What a run has shown.
-#[derive(Debug)]
-pub struct Report {
-    /// Promises that were broken. A good run has none.
-    pub violations: Vec<String>,
-    /// How often each rare path was taken.
-    pub marks: Marks,
-    /// Of everything that every node gave back, in order.
-    pub digest: u64,
-    /// Messages that applications took.
-    pub delivered: u64,
-    /// What the application of each slot saw, in order and without times; of all its lives together.
-    pub transcripts: BTreeMap<usize, Vec<String>>,
-    /// Every life of every node, for replaying.
-    pub logs: Vec<Log>,
-    /// How many outputs the nodes of each slot asked for, of all its lives together.
-    pub outputs: BTreeMap<usize, u64>,
-    /// When it ended.
-    pub end: Instant,
-}
-
 /// How a process was started.
 #[derive(Clone, Debug)]
 struct Start {
     config: Config,
     seeds: Seeds,
     at: Instant,
-}
-
-impl Report {
-    /// Panics with everything that is needed to see the run again, unless no promise was broken.
-    #[track_caller]
-    pub fn assert_kept(&self, plan: &Plan) {
-        let broken = &self.violations;
-        let shown = &broken[..broken.len().min(10)];
-        assert!(
-            broken.is_empty(),
-            "{} promises broken:\n{shown:#?}\nplan {}",
-            broken.len(),
-            plan.encode(),
-        );
-    }
 }
 
 impl World {
@@ -186,30 +152,6 @@ impl World {
         }
     }
 
-    /// What waits in a node stays within the caps of its configuration.
-    fn check_bounds(&mut self) {
-        for running in self.slots.iter().flatten() {
-            let Some(start) = self.starts.get(&running.process) else {
-                continue;
-            };
-            let (buffered, most) = (running.node.buffered(), start.config.send_buffer_total);
-            if buffered > most {
-                let what = format!("slot {} buffers {buffered} of {most}", running.slot);
-                self.shared.model.fail(what);
-            }
-            // The least that a message costs bounds their number by the budget; beside it each sender
-            // has its first contact.
-            let senders = self.plan.nodes.len() as u64;
-            let first = u64::from(start.config.first_contact.messages);
-            let most = start.config.receive_budget / 128 + senders * first * 2;
-            let unread = running.node.unread() as u64;
-            if unread > most {
-                let what = format!("slot {} holds {unread} of {most} messages", running.slot);
-                self.shared.model.fail(what);
-            }
-        }
-    }
-
     fn turn(&mut self, slot: usize) -> bool {
         let Some(running) = &mut self.slots[slot] else {
             return false;
@@ -275,26 +217,6 @@ impl World {
         }
     }
 
-    /// At the hub, every identity is above all that its members have ever known of others.
-    fn check_identities(&mut self) {
-        let Some(hub) = self.hub().and_then(|slot| self.slots[slot].as_ref()) else {
-            return;
-        };
-        let model = &mut self.shared.model;
-        let peers = hub.node.roster().peers();
-        let named: Vec<(Process, PeerId, Generation, Presence)> = peers
-            .filter_map(|peer| {
-                let process = model.process(peer.instance.0)?;
-                Some((process, peer.id, peer.generation, peer.presence))
-            })
-            .collect();
-        let attached = named.iter().filter(|peer| peer.3 == Presence::Attached);
-        let attached: Vec<Process> = attached.map(|peer| peer.0).collect();
-        for (process, id, generation, _) in named {
-            model.answers_to(&attached, process, id.0, generation.0);
-        }
-    }
-
     fn start(&mut self, slot: usize) {
         let Some(mut plan) = self.plan.nodes.get(slot).cloned() else {
             return;
@@ -357,84 +279,6 @@ impl World {
         transcript.extend_from_slice(running.app.transcript());
     }
 
-    fn work(&mut self, slot: usize, work: &Work) {
-        // A stopped process does nothing, so its work is lost like that of a dead one.
-        let now = self.shared.now;
-        if let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut)
-            && running.paused.is_none_or(|until| until <= now)
-        {
-            running
-                .app
-                .work(&mut stage(&mut self.shared), &mut running.node, work);
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        let now = self.shared.now;
-        match fault {
-            Fault::Kill(slot) => self.kill(slot),
-            Fault::KillAfter(slot, outputs, next, nanos) => {
-                if let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut) {
-                    running.fuse = Some((outputs, next, Duration::from_nanos(nanos)));
-                }
-            }
-            Fault::Start(slot) => self.start(slot),
-            Fault::Pause(slot, nanos) => self.pause(slot, now + Duration::from_nanos(nanos)),
-            Fault::Cut(slot) => {
-                count(&mut self.shared.marks, "cut");
-                for end in self.network_ends(slot) {
-                    self.shared.kernel.cut(now, end);
-                }
-            }
-            Fault::Hold(slot, nanos) => {
-                count(&mut self.shared.marks, "held");
-                let until = now + Duration::from_nanos(nanos);
-                for end in self.network_ends(slot) {
-                    self.shared.kernel.hold(now, end, until);
-                }
-                self.may_come_late(slot);
-                self.separate(slot, Duration::from_nanos(nanos));
-            }
-            Fault::Unreachable(slot, nanos) => {
-                self.unreachable
-                    .insert(slot, now + Duration::from_nanos(nanos));
-                self.may_come_late(slot);
-                self.separate(slot, Duration::from_nanos(nanos));
-            }
-            Fault::Table(slot, more) => self.limit_table(slot, more),
-            Fault::InFlight(limit) => self.shared.kernel.set_in_flight_limit(limit),
-            Fault::Stranger(says) => self.let_in(says),
-            Fault::Liar => self.let_in_liar(),
-        }
-    }
-
-    fn pause(&mut self, slot: usize, until: Instant) {
-        let now = self.shared.now;
-        if let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut) {
-            running.paused = Some(until);
-            count(&mut self.shared.marks, "paused");
-            self.shared.model.paused(running.process, until);
-            self.may_come_late(slot);
-            // The lease of a stopped process on a network link runs out with the others.
-            self.separate(slot, until.saturating_since(now));
-        }
-    }
-
-    fn limit_table(&mut self, slot: usize, more: Option<u64>) {
-        if let Some(running) = self.slots.get(slot).and_then(Option::as_ref) {
-            let process = running.process.0;
-            let held = self.shared.registry.held_by(Owner::Process(process));
-            let limit = more.map(|more| held + more);
-            self.shared.registry.set_limit(process, limit);
-            self.shared.model.short_of_descriptors();
-        }
-    }
-
-    fn network_ends(&self, slot: usize) -> Vec<End> {
-        let running = self.slots.get(slot).and_then(Option::as_ref);
-        running.map_or(Vec::new(), |running| running.ends(StreamKind::Tcp))
-    }
-
     /// The slot of the living hub that was started last.
     fn hub(&self) -> Option<usize> {
         let hubs = self.slots.iter().flatten();
@@ -493,50 +337,6 @@ impl World {
         }
     }
 
-    fn let_in(&mut self, says: Vec<u8>) {
-        let Some(hub) = self.hub().and_then(|slot| self.slots[slot].as_mut()) else {
-            return;
-        };
-        let mut draws = Rng::new(self.shared.draws.next_u64(), "stranger");
-        let (near, far) = self
-            .shared
-            .kernel
-            .connect(StreamKind::Unix, Shape::KIND, &mut draws);
-        let config = LinkConfig {
-            origin: LinkOrigin::Accepted,
-            medium: Medium::Local,
-            attachments: true,
-        };
-        hub.connect(&mut self.shared, far, StreamKind::Unix, config);
-        count(&mut self.shared.marks, "stranger");
-        self.strangers.push(Stranger::new(near, says));
-    }
-
-    /// Somebody attaches who says of everybody that he is gone, and of every id that another has it.
-    /// Whom an earlier hub may have declared gone, for all that this one knows, it may cost his life.
-    fn let_in_liar(&mut self) {
-        let Some(hub) = self.hub().and_then(|slot| self.slots[slot].as_ref()) else {
-            return;
-        };
-        let now = self.shared.now;
-        let peers = hub.node.roster().peers();
-        let others = peers.filter(|peer| peer.instance != hub.node.instance());
-        let instance = InstanceId(self.shared.draws.next_u64().max(1));
-        let says = stranger::lies(instance, others, &mut self.shared.draws);
-        let liar = Process(u32::MAX - self.next_process);
-        self.next_process += 1;
-        let model = &mut self.shared.model;
-        model.lives_as(liar, instance.0);
-        model.separated(now, liar);
-        if self.succeeded.is_some() {
-            for running in self.slots.iter().flatten() {
-                model.separated(now, running.process);
-            }
-        }
-        count(&mut self.shared.marks, "liar");
-        self.let_in(says);
-    }
-
     fn strangers_act(&mut self) -> bool {
         let (now, kernel) = (self.shared.now, &mut self.shared.kernel);
         let mut busy = false;
@@ -553,81 +353,6 @@ impl World {
                 }
             });
         busy
-    }
-
-    /// The faults are over: from now on everything that was promised must come true.
-    fn heal(&mut self) {
-        self.healed = true;
-        let now = self.shared.now;
-        self.unreachable.clear();
-        self.shared.kernel.set_in_flight_limit(None);
-        for running in self.slots.iter_mut().flatten() {
-            running.app.set_intake(now, Intake::Eager);
-            self.shared.registry.set_limit(running.process.0, None);
-            running.fuse = None;
-        }
-    }
-
-    fn judge(mut self) -> Report {
-        let living = self.slots.iter().flatten().map(|running| running.slot);
-        // Without a hub nobody can be reached.
-        let present: BTreeSet<usize> = living.filter(|_| self.hub().is_some()).collect();
-        self.check_identities();
-        let early = !self.shared.model.violations().is_empty();
-        if !early {
-            self.shared.model.judge(&present);
-            let living = self.slots.iter().flatten();
-            let ids = living.filter_map(|running| {
-                let (id, _) = running.node.identity()?;
-                Some((running.process, id.0))
-            });
-            self.shared.model.present_as(ids);
-            for running in self.slots.iter().flatten() {
-                let waits = running.app.backlog().filter(|(_, to)| present.contains(to));
-                if let Some((left, to)) = waits {
-                    let from = running.slot;
-                    let what = format!("slot {from} still waits to send {left} to {to}");
-                    self.shared.model.fail(what);
-                }
-            }
-            self.check_descriptors();
-        }
-        let mut outputs = BTreeMap::new();
-        let slots = core::mem::take(&mut self.slots);
-        for running in slots.into_iter().flatten() {
-            outputs.insert(running.slot, running.outputs);
-            self.remember(&running);
-        }
-        // Nothing of the world is left but what the kernel still carries.
-        let mut marks = core::mem::take(&mut self.shared.marks);
-        for (mark, times) in self.shared.kernel.marks() {
-            *marks.entry(mark).or_default() += times;
-        }
-        let steps = self.finished.iter().flat_map(|log| &log.steps);
-        let digest = steps.fold(0, |digest: u64, step| digest.rotate_left(7) ^ step.digest);
-        Report {
-            violations: self.shared.model.violations().to_vec(),
-            marks,
-            digest,
-            delivered: self.shared.model.delivered(),
-            transcripts: self.transcripts,
-            logs: self.finished,
-            outputs,
-            end: self.shared.now,
-        }
-    }
-
-    /// At rest, every open descriptor is in the hands of an application or of a message that waits.
-    fn check_descriptors(&mut self) {
-        let held = self
-            .slots
-            .iter()
-            .flatten()
-            .flat_map(|running| running.app.held());
-        let expected = held.chain(self.shared.model.under_way());
-        if let Err(error) = self.shared.registry.conserves(expected) {
-            self.shared.model.fail(format!("{error}"));
-        }
     }
 }
 
