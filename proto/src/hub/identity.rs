@@ -8,8 +8,6 @@
 mod known;
 mod outcome;
 #[cfg(test)]
-mod property;
-#[cfg(test)]
 mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

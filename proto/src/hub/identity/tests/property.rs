@@ -1,28 +1,10 @@
 //! The rules of the table against a model that keeps them as plainly as they can be said.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-use core::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::{Known, KnownPeer};
-
-const HUB: InstanceId = InstanceId(1000);
-const GRACE: Duration = Duration::from_secs(5);
-
-fn at(seconds: u64) -> Instant {
-    Instant::ZERO + Duration::from_secs(seconds)
-}
-
-fn name(text: &str) -> PeerName {
-    PeerName::new(text).expect("a valid name")
-}
-
-fn table() -> IdentityTable {
-    IdentityTable::found(at(0), IdentityConfig::default(), HUB, None)
-}
 
 #[derive(Clone, Debug)]
 enum Step {
