@@ -20,7 +20,7 @@ Examples:
 
 Exit codes:
   0  ok                        4    certainly not run
-  1  the handler failed        5    nobody knows whether it ran
+  1  failed, there or here     5    nobody knows whether it ran
   2  wrong usage               124  the deadline passed after it was sent
   3  no hub at the address     130  interrupted
 

@@ -106,14 +106,15 @@ pub struct NoReply {
 }
 
 impl NoReply {
-    /// The connection ended before the outcome came.
-    pub fn hub_lost() -> Self {
-        Self {
-            end: End::Unknown,
-            outcome: "unknown",
-            why: "the connection to the hub was lost, and the request may have run".into(),
-            fault: None,
+    /// The same outcome where it was the loss of the hub that ended the request.
+    pub fn by_loss_of_hub(mut self) -> Self {
+        let lost = "the connection to the hub was lost";
+        match self.end {
+            End::NotRun => self.why = format!("{lost} before the request left this process"),
+            End::Unknown => self.why = format!("{lost}, and the request may have run"),
+            _ => {}
         }
+        self
     }
 }
 

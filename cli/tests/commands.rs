@@ -262,6 +262,22 @@ fn a_hub_that_is_killed_in_the_middle_ends_a_call_with_5() {
 }
 
 #[test]
+fn what_waits_for_a_peer_when_the_hub_is_killed_certainly_did_not_run() {
+    for what in ["call", "emit"] {
+        let place = Place::new();
+        let mut hub = place.hub();
+        let waits = place.start(&[what, "work", "--to", "late"]);
+        wait_until("it has joined", || {
+            place.run(&["peers"]).stdout.lines().count() > 2
+        });
+        hub.signal(Signal::KILL);
+        let _ = hub.code();
+        let ran = waits.finish();
+        assert!(!ran.expect(4).stderr.contains("may have"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_deadline_that_passes_ends_with_124() {
     let place = Place::new();
     let _hub = place.answering_hub();

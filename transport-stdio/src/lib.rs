@@ -13,7 +13,7 @@
 //!
 //! [`Spawn::spawn`] gives the child a node of its own, which the waiting caller drives.
 //! [`Spawn::spawn_on`] makes it one more peer of a node that the application drives already:
-//! `spawn_on(&mut board)`, `spawn_on(&peer)`, of either driver. The node has to be the hub.
+//! `spawn_on(&mut board)`, `spawn_on(&peer)`, of either driver, be the node the hub or a member.
 //!
 //! What happens to the child is told by its handle, the [`Child`], as [`ChildEvent`]s: its start, its
 //! attachment, its end with code or signal and its last words, its restart, and why there is none.

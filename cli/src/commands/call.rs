@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use switchboard_mio::{Incoming, NamespaceId, ReplyOutcome, RequestError, RequestId, SendError};
+use switchboard_mio::{Incoming, NamespaceId, RequestError, RequestId, SendError};
 
 use crate::args::{Call, Global};
 use crate::duration;
@@ -27,11 +27,8 @@ pub fn run(global: &Global, args: &Call) -> Result<End> {
     session.board.ready();
     let begin = Instant::now();
     let outcome = match send(&mut session, args, space, &data) {
-        Ok(id) => match outcome_of(&mut session, id)? {
-            Some(outcome) => Data::of_reply(outcome),
-            None => return tell(global, args, &session, NoReply::hub_lost()),
-        },
-        Err(error) => Err(RequestError::from(error)),
+        Ok(id) => outcome_of(&mut session, id)?,
+        Err(error) => Err(RequestError::from(error).into()),
     };
     let took = begin.elapsed();
     match outcome {
@@ -54,7 +51,7 @@ pub fn run(global: &Global, args: &Call) -> Result<End> {
             }
             Ok(End::Done)
         }
-        Err(error) => tell(global, args, &session, error.into()),
+        Err(reply) => tell(global, args, &session, reply),
     }
 }
 
@@ -75,14 +72,24 @@ fn send(
     request.send()
 }
 
-/// The node itself ends every request, at its deadline at the latest. `None` when the hub is lost
-/// meanwhile.
-fn outcome_of(session: &mut Session, request: RequestId) -> Result<Option<ReplyOutcome>> {
+/// The node itself ends every request, at its deadline at the latest.
+fn outcome_of(session: &mut Session, request: RequestId) -> Result<Result<Data, NoReply>> {
     let mut look = Some(Instant::now() + Duration::from_millis(500));
+    let mut hub_lost = false;
     loop {
         match session.next(look)? {
-            Some(Incoming::Reply { id, outcome }) if id == request => return Ok(Some(outcome)),
-            Some(Incoming::Disconnected(_)) => return Ok(None),
+            Some(Incoming::Reply { id, outcome }) if id == request => {
+                return Ok(Data::of_reply(outcome).map_err(|error| match hub_lost {
+                    true => NoReply::from(error).by_loss_of_hub(),
+                    false => error.into(),
+                }));
+            }
+            Some(Incoming::Disconnected(_)) => {
+                // A command does not wait for the next hub. Closing ends the request, and the node
+                // knows whether it ever left.
+                hub_lost = true;
+                session.board.close();
+            }
             Some(_) => {}
             None => {
                 session.tell_if_incomplete();

@@ -108,14 +108,20 @@ fn receivers(session: &Session, args: &Emit) -> usize {
 }
 
 fn follow(session: &mut Session, args: &Emit, event: MessageId, tally: &mut Tally) -> Result<()> {
-    let until = Instant::now().checked_add(args.deadline);
+    let mut until = Instant::now().checked_add(args.deadline);
+    let mut hub_lost = false;
     while tally.known() < tally.expected {
         match session.next(until)? {
             Some(Incoming::Fate { id, fate }) if id == event => tally.count(fate, args.all),
             Some(Incoming::Disconnected(_)) => {
-                tally.unconfirmed += tally.expected - tally.known();
+                // A command does not wait for the next hub. Closing ends the event, and the node
+                // knows to whom it never left; that is said at once.
+                hub_lost = true;
+                until = Some(Instant::now());
+                session.board.close();
             }
             Some(_) => {}
+            None if hub_lost => tally.unconfirmed += tally.expected - tally.known(),
             None => break,
         }
     }
