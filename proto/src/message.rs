@@ -459,6 +459,14 @@ pub enum Fate<F> {
         /// The message, where it was still whole in this node.
         message: Option<Message<F>>,
     },
+    /// Of an event to many: this node did not accept the copy for one of the receivers. The others
+    /// have theirs. Where room is wanting, `Event::Sendable` follows for `to`.
+    NotAccepted {
+        /// Whose copy.
+        to: Target,
+        /// Why; it names the limit and its value.
+        reason: SendRefusal,
+    },
     /// It was handed to a link, and the receiver ended, or broke the rules of the conversation,
     /// before it said that it took it.
     Unconfirmed,

@@ -46,6 +46,7 @@ pub struct Stats {
     pub attachments_dropped: u64,
     /// Times the clock of the driver went backwards; time then stands still.
     pub clock_backwards: u64,
-    /// Events to many that one of the receivers did not get, because its buffer was full.
+    /// Copies of events to many that this node did not accept; each is told as
+    /// [`Fate::NotAccepted`](crate::Fate::NotAccepted).
     pub fanout_refused: u64,
 }

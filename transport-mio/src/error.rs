@@ -159,6 +159,9 @@ impl fmt::Display for SendError {
             Self::Target { error, .. } => error.fmt(f),
             Self::NotDelivered { fate } => match &**fate {
                 Fate::Refused { reason, .. } => write!(f, "the event was refused: {reason}"),
+                Fate::NotAccepted { reason, .. } => {
+                    write!(f, "one of the receivers goes without: {reason}")
+                }
                 Fate::HandlerFailed => f.write_str("the handler of the event failed"),
                 _ => f.write_str("the event is not known to have arrived"),
             },

@@ -158,6 +158,7 @@ fn end_of(progress: Progress) -> Result<MessageId, NotSent> {
         Fate::Delivered | Fate::Handled => Ok(id),
         Fate::HandlerFailed => Err(NotSent::new(Reason::HandlerFailed, None)),
         Fate::Refused { reason, message } => Err(NotSent::new(Reason::Refused(reason), message)),
+        Fate::NotAccepted { reason, .. } => Err(NotSent::new(Reason::NotAccepted(reason), None)),
         Fate::Unconfirmed => Err(NotSent::new(Reason::Unconfirmed, None)),
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use switchboard_proto::wire::{AttachRefusal, Refusal};
-use switchboard_proto::{Disconnect, Event, Fate, Generation, InstanceId, MessageId, PeerId};
+use switchboard_proto::{
+    Disconnect, Event, Fate, Generation, InstanceId, MessageId, PeerId, SendRefusal, Target,
+};
 
 use crate::queue::Queue;
 
@@ -71,6 +73,15 @@ pub enum State {
         /// Why; `None` where it was handed to a link and the receiver ended before it said that it
         /// took it.
         reason: Option<Refusal>,
+    },
+    /// One of the receivers of an event to many goes without: there was no room for its copy here.
+    NotAccepted {
+        /// The event, as its `emit` returned it.
+        message: MessageId,
+        /// Whose copy.
+        to: Target,
+        /// Why; it names the limit and its value.
+        reason: SendRefusal,
     },
     /// Another peer broke the rules of its conversation; what it sends is dropped from now on.
     PeerFault {
@@ -212,6 +223,13 @@ impl State {
     pub(crate) fn of_fate(message: MessageId, fate: &Fate<OwnedFd>) -> Option<Self> {
         let reason = match fate {
             Fate::Refused { reason, .. } => Some(*reason),
+            Fate::NotAccepted { to, reason } => {
+                return Some(Self::NotAccepted {
+                    message,
+                    to: to.clone(),
+                    reason: reason.clone(),
+                });
+            }
             Fate::Unconfirmed => None,
             Fate::Delivered | Fate::Handled | Fate::HandlerFailed => return None,
         };

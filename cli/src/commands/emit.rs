@@ -16,11 +16,6 @@ use crate::print;
 use crate::roster::{PeerArg, shown_namespace};
 use crate::session::Session;
 
-/// Of a copy for one of many it is not told which limit stopped it. The first message of a process
-/// meets these.
-const NO_ROOM: &str = "no room: it is larger than `message_cap` of the receiver (16 MiB by default), or \
-                       than `send_buffer_total` (64 MiB) allows for all receivers together";
-
 /// What is known of the receivers.
 #[derive(Debug, Default)]
 struct Tally {
@@ -51,14 +46,9 @@ pub fn run(global: &Global, args: &Emit) -> Result<End> {
         expected: receivers(&session, args),
         ..Tally::default()
     };
-    let before = session.board.stats().fanout_refused;
     match send(&mut session, args, space, &data) {
         Ok(_) if tally.expected == 0 => {}
-        Ok(id) => {
-            let full = session.board.stats().fanout_refused - before;
-            tally.refused += usize::try_from(full)?;
-            follow(&mut session, args, id, &mut tally)?;
-        }
+        Ok(id) => follow(&mut session, args, id, &mut tally)?,
         Err(error @ SendError::Target { .. }) => {
             return Err(Failure::new(End::Usage, format!("--to: {error}")).into());
         }
@@ -141,6 +131,7 @@ impl Tally {
             } if all => self.ignored += 1,
             Fate::Delivered | Fate::Handled | Fate::HandlerFailed => self.delivered += 1,
             Fate::Refused { reason, .. } => self.refuse(reason.to_string()),
+            Fate::NotAccepted { reason, .. } => self.refuse(reason.to_string()),
             Fate::Unconfirmed => self.unconfirmed += 1,
         }
     }
@@ -194,7 +185,7 @@ impl Tally {
                 )
             }
             _ => {
-                let why = self.why.as_deref().unwrap_or(NO_ROOM);
+                let why = self.why.as_deref().unwrap_or_default();
                 format!("error: {event}: delivered to {of}: {why}")
             }
         };

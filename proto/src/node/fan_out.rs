@@ -7,7 +7,8 @@ use super::outbox::{How, Parked};
 use super::resolve::Way;
 use crate::group::Peer;
 use crate::id::{InstanceId, MessageId};
-use crate::message::{Audience, Message, SendError, SendRefusal, Target};
+use crate::message::{Audience, Fate, Message, SendError, SendRefusal, Target};
+use crate::output::Event;
 
 impl<F> Node<F> {
     /// Whether the roster says who is there.
@@ -15,7 +16,7 @@ impl<F> Node<F> {
         self.is_connected() && self.roster.peers().next().is_some()
     }
 
-    /// One message for each receiver. Those whose buffer is full go without, and are counted.
+    /// One message for each receiver. Those whose buffer is full go without, which is told.
     pub(super) fn send_to_many(
         &mut self,
         message: Message<F>,
@@ -58,7 +59,7 @@ impl<F> Node<F> {
             let copy = copy_of(message, target);
             match self.check_room(instance, &copy, how) {
                 Ok(()) => self.bind(instance, id, copy, how),
-                Err(_) => self.stats.fanout_refused += 1,
+                Err(reason) => self.refuse_copy(Some(instance), id, copy, reason),
             }
         }
         for target in &audience.targets {
@@ -113,7 +114,7 @@ impl<F> Node<F> {
                     };
                     self.park(parked, false);
                 }
-                Err(_) => self.stats.fanout_refused += 1,
+                Err(reason) => self.refuse_copy(None, id, copy, reason),
             },
             Way::Refuse(reason) => {
                 let parked = Parked {
@@ -124,6 +125,22 @@ impl<F> Node<F> {
                 self.refuse_parked(parked, reason);
             }
         }
+    }
+
+    /// One receiver goes without. The event is the others' all the same, so the refusal cannot be
+    /// that of the event: it is a fate.
+    fn refuse_copy(
+        &mut self,
+        instance: Option<InstanceId>,
+        id: MessageId,
+        copy: Message<F>,
+        reason: SendRefusal,
+    ) {
+        self.stats.fanout_refused += 1;
+        self.refused_for_now(instance, &copy, &reason);
+        let to = copy.target;
+        let fate = Fate::NotAccepted { to, reason };
+        self.emit(Event::Fate { message: id, fate });
     }
 }
 

@@ -512,6 +512,9 @@ impl App {
                 let returned = message.map_or(Vec::new(), |m| descriptions(&m.attachments));
                 stage.model.fate(stage.now, uid, Fate::Refused, &returned);
             }
+            message::Fate::NotAccepted { .. } => {
+                stage.model.fate(stage.now, uid, Fate::Refused, &[]);
+            }
             message::Fate::Unconfirmed => {
                 stage.model.fate(stage.now, uid, Fate::Unconfirmed, &[]);
             }
@@ -568,6 +571,7 @@ fn name_of(fate: &message::Fate<FakeFd>) -> &'static str {
         message::Fate::Handled => "fate_handled",
         message::Fate::HandlerFailed => "fate_handler_failed",
         message::Fate::Refused { .. } => "fate_refused",
+        message::Fate::NotAccepted { .. } => "fate_not_accepted",
         message::Fate::Unconfirmed => "fate_unconfirmed",
     }
 }

@@ -153,6 +153,7 @@ fn fate_of<F>(digest: &mut Digest, fate: &Fate<F>) {
             reason.hash(digest);
             returned(digest, message.as_ref());
         }
+        Fate::NotAccepted { to, reason } => (to, reason).hash(digest),
         Fate::Delivered | Fate::Handled | Fate::HandlerFailed | Fate::Unconfirmed => {}
     }
 }

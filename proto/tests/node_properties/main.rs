@@ -16,5 +16,6 @@ mod limits;
 mod queues;
 mod requests;
 mod time;
+mod to_many;
 mod violations;
 mod waiting;

@@ -154,6 +154,7 @@ impl From<mio::SendError> for Failure {
             mio::SendError::Refused { reason, .. } => reason.into(),
             mio::SendError::NotDelivered { fate } => match &**fate {
                 Fate::Refused { reason, .. } => (*reason).into(),
+                Fate::NotAccepted { reason, .. } => reason.into(),
                 Fate::HandlerFailed => return Self::Failed(None),
                 _ => return Self::Unconfirmed,
             },

@@ -360,6 +360,10 @@ impl App for Polled {
                 why: reason.into(),
                 attachments: message.map_or_else(Vec::new, |message| message.attachments),
             }),
+            Fate::NotAccepted { reason, .. } => Err(Failure::NotRun {
+                why: (&reason).into(),
+                attachments: Vec::new(),
+            }),
             Fate::Unconfirmed => Err(Failure::Unconfirmed),
         }
     }

@@ -54,7 +54,7 @@ macro_rules! event_words {
         }
 
         /// What to be told beyond acceptance: that the receiving application took it, or that its
-        /// handlers returned `Ok`. Of an event to many, the first receipt counts.
+        /// handlers returned `Ok`. Of an event to many, what is told first counts.
         pub fn receipt(mut self, receipt: $crate::__proto::Receipt) -> Self {
             self.draft.event.receipt = receipt;
             self
