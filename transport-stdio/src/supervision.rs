@@ -251,6 +251,7 @@ impl Supervision {
             false => LinkFault::of(&end),
         };
         run.hello_by = None;
+        run.attached |= end.attached;
         if !run.attached {
             run.first_bytes = end.first_bytes;
         }

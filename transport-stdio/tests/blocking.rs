@@ -24,6 +24,7 @@ fn play(role: &str) {
         "calls back" => calls_back(),
         "web" => web(),
         "crashes" => crashes(),
+        "ends when asked" => ends_when_asked(),
         "fails" => {
             eprintln!("cannot find the configuration");
             std::process::exit(78);
@@ -53,6 +54,32 @@ fn a_child_is_started_and_asked_in_two_lines() {
         // The end of its link ended it, and no signal.
         assert!(child.last_exit().unwrap().exit.success());
         assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+}
+
+fn ends_when_asked() {
+    let parent = switchboard_stdio::parent().unwrap();
+    let end = |code: i32| -> Result<(), Fault> { std::process::exit(code) };
+    parent.on("end", end).forever();
+    parent.serve();
+}
+
+#[test]
+fn a_child_that_ends_in_its_first_handler_has_said_hello() {
+    for channel in [Channel::Socketpair, Channel::Pipes] {
+        let child = role("ends when asked").channel(channel).spawn().unwrap();
+        let outcome = child.request::<_, ()>("end", &3).wait();
+        assert!(
+            matches!(outcome, Err(RequestError::Unknown(UnknownCause::PeerGone))),
+            "{outcome:?}"
+        );
+        assert!(child.wait_end(PATIENCE));
+        let exited = child.last_exit().unwrap();
+        assert!(exited.attached, "{exited}");
+        assert!(exited.first_bytes.is_empty(), "{exited:?}");
+        let events: Vec<_> = std::iter::from_fn(|| child.next_event()).collect();
+        let attached = |event: &ChildEvent| matches!(event, ChildEvent::Attached { .. });
+        assert!(events.iter().any(attached), "{events:?}");
     }
 }
 

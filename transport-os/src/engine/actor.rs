@@ -65,6 +65,8 @@ pub struct LinkEnd {
     pub code: Option<CloseCode>,
     /// Whether the other end said it.
     pub by_peer: bool,
+    /// Whether somebody was attached over it, be it so shortly that nobody heard of a peer.
+    pub attached: bool,
     /// The first bytes that came over it, at most [`LinkEnd::FIRST_BYTES`]: they tell what a
     /// program says that does not speak the protocol.
     pub first_bytes: Vec<u8>,
@@ -110,6 +112,7 @@ struct Slot {
 struct Hosted {
     actor: usize,
     closed: Option<(CloseCode, bool)>,
+    attached: bool,
 }
 
 impl Actors {
@@ -179,9 +182,25 @@ impl Actors {
                 link,
                 code: hosted.closed.map(|(code, _)| code),
                 by_peer: hosted.closed.is_some_and(|(_, by_peer)| by_peer),
+                attached: hosted.attached,
                 first_bytes,
             });
             self.ready(hosted.actor);
+        }
+    }
+
+    /// Sees over which links somebody is attached by now. A process can answer a request and end before
+    /// its declarations are in, and is then never announced as a peer.
+    fn see_attached<F>(&mut self, node: &Node<F>) {
+        let mut seen = Vec::new();
+        for (link, hosted) in self.links.iter_mut().filter(|(_, hosted)| !hosted.attached) {
+            if node.attached_over(*link).next().is_some() {
+                hosted.attached = true;
+                seen.push(hosted.actor);
+            }
+        }
+        for actor in seen {
+            self.ready(actor);
         }
     }
 
@@ -277,6 +296,7 @@ impl Engine {
             return;
         }
         let now = self.now();
+        self.actors.see_attached(&self.node);
         self.actors.expire(now);
         for _ in 0..self.actors.ready.len() {
             let Some((key, mut actor)) = self.actors.begin() else {
@@ -356,6 +376,7 @@ impl Stage<'_> {
         let hosted = Hosted {
             actor,
             closed: None,
+            attached: false,
         };
         self.engine.actors.links.insert(link, hosted);
         link
