@@ -254,19 +254,7 @@ fn a_descriptor_goes_either_way() {
     run(async |clusterphone, program| {
         let clusterphone = clusterphone.ns("sockets")?;
         let (listener, address) = listener()?;
-        // [descriptor from the master]
-        let mut online = clusterphone.events_of::<()>("online");
-        let worker = Spawn::new(program).spawn_on(&clusterphone)?;
-        let connection = TcpStream::connect(address)?;
-        online.next().await; // the worker says so after its `ready()`
-        clusterphone
-            .emit("socket", &())
-            .to(&worker)
-            .attach(connection)
-            .await?;
-        // [end]
-        assert_eq!(written(&listener)?, "hello");
-
+        // Before the worker is there, so that the first roster which it gets shows a ready master.
         let (heard, hears) = smol::channel::unbounded();
         let keep = move |cx: Cx, (): ()| {
             let heard = heard.clone();
@@ -277,6 +265,20 @@ fn a_descriptor_goes_either_way() {
         };
         clusterphone.on("socket", keep).forever();
         clusterphone.ready();
+        // [descriptor from the master]
+        let mut online = clusterphone.events_of::<()>("online");
+        let worker = Spawn::new(program).spawn_on(&clusterphone)?;
+        let connection = TcpStream::connect(address)?;
+        online.next().await; // the roster may show its `ready()` a moment later
+        clusterphone
+            .emit("socket", &())
+            .to(&worker)
+            .attach(connection)
+            .queue_attachments()
+            .await?;
+        // [end]
+        assert_eq!(written(&listener)?, "hello");
+
         let _: () = clusterphone
             .request("address", &address)
             .to(&worker)

@@ -50,18 +50,17 @@ fn child_of_a_parent() {
         return;
     }
     run(async {
-        let peer = Builder::parent()
-            .unwrap()
-            .on("read", async |cx: Cx, (): ()| {
-                let mut text = String::new();
-                let file = cx.take_fd().ok_or_else(|| Fault::new("no file"))?;
-                std::fs::File::from(file).read_to_string(&mut text)?;
-                Ok(text)
-            })
-            .join()
-            .await
-            .unwrap();
+        let peer = Builder::parent().unwrap().join().await.unwrap();
+        // Before the handler is there: whoever has its answer may hang up at once.
         let mut states = peer.state();
+        let read = async |cx: Cx, (): ()| {
+            let mut text = String::new();
+            let file = cx.take_fd().ok_or_else(|| Fault::new("no file"))?;
+            std::fs::File::from(file).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        peer.on("read", read).forever();
+        peer.ready();
         until(&mut states, |state| matches!(state, State::Disconnected(_))).await;
     });
 }
