@@ -15,6 +15,9 @@ use super::worker::came_back;
 const WEIGHT: usize = 8 * 1024;
 /// How often each of the others asks each of the others.
 const ROUNDS: u64 = 100;
+/// As many rounds as have to end within the patience: it judges whether they go on, and not how fast
+/// a busy machine is.
+const BATCH: u64 = 10;
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -135,15 +138,25 @@ fn refused(error: SendError, accepted: u64, note: Note) -> Result<(u64, Note, St
 fn talk(stage: &mut Stage, silent: &str) -> Result<(u64, u64)> {
     let names = stage.workers.iter().map(|worker| worker.name.clone());
     let names: Vec<String> = names.filter(|name| name != silent).collect();
+    let (mut asked, mut answered) = (0, 0);
+    for first in (0..ROUNDS).step_by(BATCH as usize) {
+        let (more_asked, more_answered) = talk_a_while(stage, &names, first)?;
+        asked += more_asked;
+        answered += more_answered;
+    }
+    Ok((asked, answered))
+}
+
+fn talk_a_while(stage: &mut Stage, names: &[String], first: u64) -> Result<(u64, u64)> {
     let mut asked = 0;
     let mut under_way: BTreeMap<RequestId, &String> = BTreeMap::new();
-    for name in &names {
+    for name in names {
         let peers = names.iter().filter(|other| *other != name).cloned();
         let gossip = Gossip {
             peers: peers.collect(),
-            rounds: ROUNDS,
+            rounds: first..first + BATCH,
         };
-        asked += gossip.peers.len() as u64 * ROUNDS;
+        asked += gossip.peers.len() as u64 * BATCH;
         let request = stage.board().request(GOSSIP, &gossip).to(name.as_str());
         under_way.insert(request.send()?, name);
     }
