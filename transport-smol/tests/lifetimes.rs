@@ -335,7 +335,8 @@ fn an_idle_driver_sleeps() {
     run(async {
         let (hub, members) = world(&place, &["a"]).await;
         hub.on("get", async |(): ()| Ok(1u32)).forever();
-        let (third, driver) = builder(place.address()).split().await.unwrap();
+        let third = builder(place.address()).config(common::without_timers);
+        let (third, driver) = third.split().await.unwrap();
         let polls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&polls);
         smol::spawn(async move {

@@ -65,7 +65,7 @@ pub async fn world(place: &Place, names: &[&str]) -> (Peer, Vec<Peer>) {
 }
 
 /// So that no timer wakes a driver that a test expects to be woken by something else.
-fn without_timers(config: &mut Config) {
+pub fn without_timers(config: &mut Config) {
     config.ready_after = Duration::from_secs(3600);
     config.hello_deadline = Duration::from_secs(3600);
 }
