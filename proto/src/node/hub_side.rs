@@ -354,7 +354,8 @@ impl<F> Node<F> {
             return;
         };
         let Link { bonds, tx, .. } = link;
-        for member in bonds.attached() {
+        // Those behind them are told by who speaks for them.
+        for member in bonds.own() {
             let mut share = ROSTER_SHARE;
             while share > 0 && tx.room() > 0 {
                 let Some(update) = roster.next_update(member) else {
