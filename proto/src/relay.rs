@@ -52,6 +52,9 @@ struct Child {
     stage: Stage,
     /// Whether a hub has ever attached it over this node.
     was_attached: bool,
+    /// Whether the hub of now has, also where it has asked again since: it holds it for attached
+    /// here until it is told otherwise.
+    held: bool,
     /// The slice of a declaration that is not said yet.
     declare: Option<Declare>,
     /// The slice that is not acknowledged.
@@ -126,6 +129,7 @@ impl Relay {
         let moved_from = here.map(|child| child.link).filter(|old| *old != link);
         let speaks = before.is_some_and(|child| child.speaks);
         let was_attached = before.is_some_and(|child| child.was_attached);
+        let held = before.is_some_and(|child| child.held);
         self.untell(instance);
         let child = Child {
             link,
@@ -137,6 +141,7 @@ impl Relay {
             },
             stage: Stage::Waiting,
             was_attached,
+            held,
             declare: None,
             declaring: None,
             known: VecDeque::new(),
@@ -157,21 +162,31 @@ impl Relay {
         }
         child.stage = Stage::Attached;
         child.was_attached = true;
+        child.held = true;
         if !child.relayed {
             self.untold.insert(answer.instance);
         }
         Some((child.link, child.relayed))
     }
 
-    /// The hub has not attached an instance, which is forgotten with that. Its link.
-    pub(crate) fn refused(&mut self, answer: &AttachRefused) -> Option<LinkId> {
-        let child = self.children.get(&answer.instance)?;
+    /// The hub has not attached an instance, which is forgotten with that, unless the hub has it by
+    /// an earlier attachment. Its link, and whether it is forgotten.
+    pub(crate) fn refused(&mut self, answer: &AttachRefused) -> Option<(LinkId, bool)> {
+        let child = self.children.get_mut(&answer.instance)?;
         let asked = child.stage == Stage::Asked && child.attach.counter == answer.counter;
-        let link = child.link;
-        asked.then(|| {
+        if !asked {
+            return None;
+        }
+        let (link, told) = (child.link, !child.relayed);
+        if !child.held || answer.reason == AttachRefusal::Fenced {
             self.forget(answer.instance);
-            link
-        })
+            return Some((link, true));
+        }
+        child.stage = Stage::Attached;
+        if let Some(roster) = self.roster.as_mut().filter(|_| told) {
+            roster.subscribe(answer.instance);
+        }
+        Some((link, false))
     }
 
     /// An instance declares what it offers.
@@ -225,7 +240,7 @@ impl Relay {
             return false;
         };
         match child.stage {
-            Stage::Waiting | Stage::Lost => {
+            Stage::Waiting | Stage::Lost if !child.held => {
                 let known = child.was_attached;
                 self.forget(instance);
                 return known;
@@ -235,7 +250,7 @@ impl Relay {
                     gone: gone || before,
                 };
             }
-            Stage::Asked | Stage::Attached => {
+            Stage::Waiting | Stage::Asked | Stage::Attached | Stage::Lost => {
                 child.stage = Stage::Leaving { gone };
                 child.hush();
                 self.speak(instance);
@@ -306,6 +321,7 @@ impl Relay {
         let mut waiting = Vec::new();
         self.children.retain(|instance, child| {
             child.speaks = false;
+            child.held = false;
             child.hush();
             match child.stage {
                 Stage::Leaving { gone } => {

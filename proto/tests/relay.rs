@@ -74,6 +74,75 @@ fn a_child_that_asks_without_waiting_for_answers_loses_its_own_link() {
 }
 
 #[test]
+fn a_child_may_declare_as_much_as_a_member() {
+    let mut world = World::new(2);
+    world.serve_all(&[], &["tell"]);
+    let mut child = Raw::child_of(&mut world, 1, 0x31);
+    let handlers = (0..600).map(|n| format!("one-of-many-handlers-{n}"));
+    let namespace = wire::NamespaceDeclaration {
+        name: String::new(),
+        ready: true,
+        all_events: false,
+        handlers: handlers.collect(),
+        listeners: Vec::new(),
+    };
+    let declare = wire::Declare {
+        instance: child.instance,
+        version: 1,
+        slice: 0,
+        last: true,
+        namespaces: vec![namespace],
+    };
+    let slice = child.control(Kind::DECLARE, |body| declare.encode(body));
+    assert!(slice.len() > wire::limits::UNAUTHENTICATED);
+    child.says(&mut world, &slice);
+    assert_eq!(child.closed_with(&mut world), None);
+    let peer = world.nodes[0].roster().by_instance(child.instance);
+    assert_eq!(peer.map(|peer| peer.presence), Some(Presence::Attached));
+    assert!(hears(&mut world, &mut child, 2));
+}
+
+#[test]
+fn a_child_that_asks_again_dies_for_all_before_the_hub_has_heard_of_it() {
+    let mut world = World::new(2);
+    world.serve_all(&[], &["tell"]);
+    let mut child = Raw::child_of(&mut world, 1, 0x31);
+    assert!(hears(&mut world, &mut child, 2));
+    // Both in one turn of the member, which says nothing to the hub in between.
+    let (now, link) = (world.now, child.link);
+    let read = Read {
+        bytes: child.attach(2)[..].into(),
+        attachments: Vec::new(),
+        truncated: false,
+    };
+    world.nodes[1].handle_read(now, link, read).unwrap();
+    let hangup = world.nodes[1].handle_hangup(now, link, Hangup::End);
+    hangup.unwrap();
+    world.run();
+    assert!(is_gone(&world, &child));
+    assert!(world.nodes[1].is_connected());
+}
+
+#[test]
+fn a_child_whose_second_attachment_is_refused_stays_attached_until_it_dies() {
+    let mut world = World::new(2);
+    world.serve_all(&[], &["tell"]);
+    let relay_name = world.nodes[0].roster().peers().find_map(|peer| {
+        let other = peer.instance != world.nodes[1].instance();
+        peer.name.clone().filter(|_| other)
+    });
+    let taken = relay_name.expect("somebody has a name");
+    let mut child = Raw::child_of(&mut world, 1, 0x31);
+    child.heard(&mut world);
+    child.says(&mut world, &child.attach_as(2, taken.as_str()));
+    let refused = |(header, _): &(Header, _)| header.kind == Kind::ATTACH_REFUSED;
+    assert!(child.heard(&mut world).iter().any(refused));
+    assert!(hears(&mut world, &mut child, 2), "what it was given stands");
+    world.cut(child.wire);
+    assert!(is_gone(&world, &child));
+}
+
+#[test]
 fn what_waits_for_one_instance_stays_when_another_attaches_over_the_same_link() {
     let mut world = World::new(1);
     world.serve_all(&[], &["tell"]);

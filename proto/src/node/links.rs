@@ -290,7 +290,7 @@ impl<F> Node<F> {
                         self.close_link(id, CloseCode::WriteStalled, text);
                     }
                     open = self.is_listening(id);
-                    // Only what the link itself says opens it and attaches instances.
+                    // What the link itself says opens it, and at a hub attaches instances.
                     if of_link && let Some(limit) = self.frame_limit(id) {
                         rx.set_limit(limit);
                         rx.set_attachment_limit(self.config.attachments);
@@ -332,6 +332,16 @@ impl<F> Node<F> {
     fn is_listening(&self, id: LinkId) -> bool {
         let state = self.links.get(id).map(|link| link.life.state());
         matches!(state, Some(State::Greeting | State::Open))
+    }
+
+    /// Somebody was attached over the link by what another link has brought: what comes over it
+    /// from now on may be as large as of others.
+    pub(super) fn attached_from_afar(&mut self, id: LinkId) {
+        let limit = self.frame_limit(id);
+        let rx = self.links.get_mut(id).and_then(|link| link.rx.as_mut());
+        if let (Some(limit), Some(rx)) = (limit, rx) {
+            rx.set_limit(limit);
+        }
     }
 
     /// The largest frame that the link may bring in its present state.

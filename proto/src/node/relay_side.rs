@@ -113,6 +113,7 @@ impl<F> Node<F> {
         if let Some(link) = self.links.get_mut(id) {
             link.bonds.bind(answer.instance, relayed);
         }
+        self.attached_from_afar(id);
         self.control(id, Kind::ATTACHED, |body| answer.encode(body));
         self.rebound();
         let peer = self.roster.by_instance(answer.instance);
@@ -123,8 +124,10 @@ impl<F> Node<F> {
     }
 
     pub(super) fn on_refused_below(&mut self, answer: &AttachRefused) {
-        if let Some(id) = self.relay.refused(answer) {
-            self.drop_route(answer.instance);
+        if let Some((id, forgotten)) = self.relay.refused(answer) {
+            if forgotten {
+                self.drop_route(answer.instance);
+            }
             self.control(id, Kind::ATTACH_REFUSED, |body| answer.encode(body));
         }
     }

@@ -246,6 +246,37 @@ fn a_child_is_told_of_others_only_when_the_hub_shows_its_own_attachment() {
 }
 
 #[test]
+fn who_is_refused_keeps_what_the_hub_gave_it_before() {
+    let refused = |reason| AttachRefused {
+        instance: CHILD,
+        counter: 2,
+        reason,
+        generation: Generation::default(),
+    };
+    let mut relay = family();
+    relay.begin_to_tell(HubRoster::new(DeclareLimits::default(), true));
+    ask(&mut relay, 1, attach(CHILD, 2));
+    assert_eq!(all_up(&mut relay).len(), 1);
+    let answer = relay.refused(&refused(AttachRefusal::NameTaken));
+    assert_eq!(answer, Some((link(1), false)));
+    assert!(relay.roster().unwrap().has_update(CHILD), "it is told on");
+    assert!(!relay.leave(CHILD, true));
+    let detach = Detach {
+        instance: CHILD,
+        gone: true,
+    };
+    assert_eq!(all_up(&mut relay), [Up::Detach(detach)]);
+    // Of one that is fenced the hub has nothing any more.
+    let mut relay = family();
+    ask(&mut relay, 1, attach(CHILD, 2));
+    assert_eq!(all_up(&mut relay).len(), 1);
+    let answer = relay.refused(&refused(AttachRefusal::Fenced));
+    assert_eq!(answer, Some((link(1), true)));
+    assert!(!relay.leave(CHILD, true));
+    assert_eq!(all_up(&mut relay), []);
+}
+
+#[test]
 fn what_is_told_again_is_what_the_hub_has_told() {
     let mut told = HubRoster::new(DeclareLimits::default(), false);
     let peer = |number: u64, up| RosterPeer {
