@@ -18,7 +18,8 @@ impl<F> Node<F> {
         talk.fill(self.now, &mut tx, &mut self.pool);
         talk.queued = talk.wants_write();
         if !tx.commit() {
-            return talk.queued;
+            self.touch(own);
+            return self.talks.get(own).is_some_and(|talk| talk.queued);
         }
         let mut rx = Receiver::new();
         rx.set_limit(limits::FRAME);

@@ -46,6 +46,7 @@ impl<F> Node<F> {
                 instance,
                 self.config.first_contact,
                 self.config.first_window,
+                self.config.mark_delay,
             ),
             queued: false,
             broken: false,
@@ -123,16 +124,10 @@ impl<F> Node<F> {
         if owed != talk.inb.is_withheld() {
             talk.inb.withhold(owed, &mut self.books);
         }
-        let wants_write = talk.wants_write();
-        if !wants_write
-            && !talk.mark_timer
-            && let Some(since) = talk.inb.unmarked_since(self.now)
-        {
-            talk.mark_timer = true;
-            let at = since + self.config.mark_delay;
+        if let Some(at) = talk.leaves_unmarked(self.now) {
             self.timers.set(Timer::Mark(instance), Some(at));
         }
-        if talk.queued || !wants_write {
+        if talk.queued || !talk.wants_write() {
             return;
         }
         if instance == self.me.instance {
@@ -174,6 +169,9 @@ impl<F> Node<F> {
             talk.queued = talk.wants_write();
             if talk.queued {
                 link.ready.push_back(instance);
+            } else if let Some(at) = talk.leaves_unmarked(self.now) {
+                // What went now did not take a mark along, and nothing may follow it.
+                self.timers.set(Timer::Mark(instance), Some(at));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The receiving half of a conversation: which frame is next, what is held, and what goes back.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -92,6 +93,8 @@ pub(crate) struct Inbound<F> {
     unmarked_handles: usize,
     /// When the oldest of what no mark covers yet came.
     unmarked_since: Option<Instant>,
+    /// How long a mark may wait for more to cover.
+    mark_delay: Duration,
     /// A mark must go now.
     pub(super) urgent: bool,
     /// Something was taken that no mark has told yet.
@@ -105,7 +108,12 @@ pub(crate) struct Inbound<F> {
 }
 
 impl<F> Inbound<F> {
-    pub(crate) fn new(source: InstanceId, first_contact: FirstContact, window: u64) -> Self {
+    pub(crate) fn new(
+        source: InstanceId,
+        first_contact: FirstContact,
+        window: u64,
+        mark_delay: Duration,
+    ) -> Self {
         Self {
             source,
             next: 1,
@@ -119,6 +127,7 @@ impl<F> Inbound<F> {
             unmarked: 0,
             unmarked_handles: 0,
             unmarked_since: None,
+            mark_delay,
             urgent: false,
             news: false,
             answer: None,
@@ -298,9 +307,16 @@ impl<F> Inbound<F> {
         self.urgent || self.answer.is_some() || !self.reclaims.is_empty()
     }
 
-    /// From when a mark may wait no longer than its delay, if there is anything to tell.
-    pub(crate) fn unmarked_since(&self, now: Instant) -> Option<Instant> {
-        self.unmarked_since.or(self.news.then_some(now))
+    /// Until when a mark may wait for more to cover, if there is anything to tell.
+    pub(crate) fn mark_at(&self, now: Instant) -> Option<Instant> {
+        let since = self.unmarked_since.or(self.news.then_some(now))?;
+        Some(since + self.mark_delay)
+    }
+
+    /// Marks now what has waited for its time, though no timer was set: something was to be written
+    /// all the while.
+    pub(crate) fn mark_late(&mut self, now: Instant) {
+        self.urgent |= self.mark_at(now).is_some_and(|at| at <= now);
     }
 
     /// Lets a mark ride along where something is written anyway and there is something worth it.

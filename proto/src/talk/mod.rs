@@ -49,12 +49,25 @@ impl<F> Talk<F> {
         self.inb.wants_write() || self.out.wants_write()
     }
 
+    /// When what came is to be marked, where nothing is written with which a mark could go: a timer
+    /// is to see to it. Said once until that has fired. What is late already is marked now.
+    pub(crate) fn leaves_unmarked(&mut self, now: Instant) -> Option<Instant> {
+        if self.mark_timer || self.wants_write() {
+            return None;
+        }
+        self.inb.mark_late(now);
+        let at = self.inb.mark_at(now).filter(|at| *at > now);
+        self.mark_timer = at.is_some();
+        at
+    }
+
     /// Puts into a plan what may go now: first what the other side waits for.
     pub(crate) fn fill(&mut self, now: Instant, tx: &mut Transmitter<F>, pool: &mut DraftPool<F>) {
         if self.out.attaches_next() {
             // Marks would take the first place of the plan.
             self.out.fill(now, tx, pool);
         }
+        self.inb.mark_late(now);
         if self.out.wants_write() {
             self.inb.ride();
         }

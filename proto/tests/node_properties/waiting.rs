@@ -384,3 +384,29 @@ fn hazard_q1_a_peer_that_reads_no_receipts_does_not_make_the_hub_close_the_link_
     assert!(world.nodes[1].stats().delivered > 65_536);
     assert!(world.events[1].iter().any(faults));
 }
+
+#[test]
+fn what_came_is_marked_in_time_also_where_only_its_refusal_was_written() {
+    let mut world = world(|_| ());
+    let hub = world.nodes[0].instance();
+    let mut raw = Raw::member(&mut world, 77);
+    // The first event of a flow is marked with the flow's first credit.
+    let first = raw.event(hub, "tell", b"x");
+    raw.says(&mut world, &first);
+    assert_eq!(world.take(0).len(), 1);
+    world.pass(Duration::from_secs(1));
+    raw.heard(&mut world);
+
+    let bits = flags::FIRST_CONTACT | flags::WANT_HANDLED;
+    let change = move |header: &mut Header| (header.flow, header.flags) = (1, bits);
+    let body = event_body("nobody-listens", b"x");
+    let second = raw.frame(Kind::EVENT, hub, change, body);
+    raw.says(&mut world, &second);
+    let kinds = |world: &mut World| -> Vec<Kind> {
+        let heard = raw.heard(world);
+        heard.iter().map(|(header, _)| header.kind).collect()
+    };
+    assert_eq!(kinds(&mut world), [Kind::REFUSED]);
+    world.pass(Config::default().mark_delay);
+    assert_eq!(kinds(&mut world), [Kind::MARK]);
+}
