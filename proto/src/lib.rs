@@ -167,6 +167,7 @@ pub mod registry;
 mod relay;
 mod rng;
 mod run_map;
+mod short_queue;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;

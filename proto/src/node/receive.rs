@@ -216,9 +216,9 @@ impl<F> Node<F> {
         match header.kind {
             Kind::EVENT => self.on_event(content, &frame),
             Kind::REQUEST => self.on_request(content, &frame),
-            _ => {
-                let payload = frame.share_body_from(0);
-                self.on_answer(header.kind, header.flow, content, payload)
+            kind => {
+                let payload = |len| payload(&frame, len);
+                self.on_answer(kind, header.flow, content, frame.body(), payload)
             }
         }
     }
@@ -279,7 +279,10 @@ impl<F> Node<F> {
                 let payload = body.slice(body.len() - request.payload.len()..);
                 self.request_arrived(content, &request, payload.into())
             }
-            kind @ (Kind::REPLY | Kind::FAILED) => self.on_answer(kind, header.flow, content, body),
+            kind @ (Kind::REPLY | Kind::FAILED) => {
+                let payload = |len| body.slice(body.len() - len..).into();
+                self.on_answer(kind, header.flow, content, &body, payload)
+            }
             _ => self.spoil(content),
         }
     }
@@ -306,7 +309,7 @@ impl<F> Node<F> {
         let Ok(event) = RawEvent::cut(frame.body()) else {
             return self.spoil(content);
         };
-        let payload = self.payload(frame, event.payload.len());
+        let payload = payload(frame, event.payload.len());
         self.event_arrived(content, &event, payload)
     }
 
@@ -314,17 +317,8 @@ impl<F> Node<F> {
         let Ok(request) = RawRequest::cut(frame.body()) else {
             return self.spoil(content);
         };
-        let payload = self.payload(frame, request.payload.len());
+        let payload = payload(frame, request.payload.len());
         self.request_arrived(content, &request, payload)
-    }
-
-    fn payload(&self, frame: &Frame<'_>, len: usize) -> Payload {
-        let body = frame.body();
-        let at = body.len() - len;
-        match len <= COPY_BELOW {
-            true => Payload::copy_from(&body[at..]),
-            false => frame.share_body_from(at).into(),
-        }
     }
 
     fn event_arrived(
@@ -389,24 +383,24 @@ impl<F> Node<F> {
         kind: Kind,
         flow: u32,
         content: Content<F>,
-        body: bytes::Bytes,
+        body: &[u8],
+        payload: impl FnOnce(usize) -> Payload,
     ) -> Result<(), Fault> {
         let (request, outcome) = match kind {
             Kind::REPLY => {
-                let Ok(reply) = ReplyBody::decode(&body) else {
+                let Ok(reply) = ReplyBody::decode(body) else {
                     return self.spoil(content);
                 };
-                let payload = body.slice(body.len() - reply.payload.len()..);
                 let outcome = Outcome::Reply {
                     codec: reply.codec,
-                    payload: payload.into(),
+                    payload: payload(reply.payload.len()),
                     attachments: content.attachments,
                     attachments_lost: content.lost,
                 };
                 (reply.request, outcome)
             }
             _ => {
-                let Ok(failed) = FailedBody::decode(&body) else {
+                let Ok(failed) = FailedBody::decode(body) else {
                     return self.spoil(content);
                 };
                 self.stats.attachments_dropped += content.attachments.len() as u64;
@@ -472,6 +466,16 @@ impl<F> Node<F> {
             _ => self.stats.unknown_kinds += 1,
         }
         Ok(())
+    }
+}
+
+/// The last `len` bytes of a frame's body.
+fn payload(frame: &Frame<'_>, len: usize) -> Payload {
+    let body = frame.body();
+    let at = body.len() - len;
+    match len <= COPY_BELOW {
+        true => Payload::copy_from(&body[at..]),
+        false => frame.share_body_from(at).into(),
     }
 }
 

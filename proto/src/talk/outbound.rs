@@ -145,7 +145,7 @@ impl<F> Outbound<F> {
             .log
             .iter()
             .filter_map(|frame| frame.attachments.as_ref());
-        let waiting = self.flows.values().flat_map(|flow| &flow.queue);
+        let waiting = self.flows.values().flat_map(|flow| flow.queue.iter());
         let waiting = waiting.filter_map(|draft| draft.attachments.as_ref());
         logged.chain(waiting).map(|handles| handles.len()).sum()
     }

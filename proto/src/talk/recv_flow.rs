@@ -1,12 +1,12 @@
 //! One flow of a conversation, as its receiver sees it: what was given, what is held, what was
 //! taken in order.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::BytesMut;
 
 use super::ledger::{Holding, Ledger};
+use crate::short_queue::ShortQueue;
 use crate::wire::{Credit, SliceHead};
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct RecvFlow<F> {
     /// Cost of all frames, first contact included, taken by the application in order.
     taken: u64,
     /// What is held for the application, oldest first.
-    held: VecDeque<Held>,
+    held: ShortQueue<Held>,
     /// Index of the oldest of `held`, counted over the life of the flow.
     first: u64,
     /// Credit to keep outstanding while the flow is in use.
@@ -108,7 +108,7 @@ impl<F> RecvFlow<F> {
             received: 0,
             freed: 0,
             taken: 0,
-            held: VecDeque::new(),
+            held: ShortQueue::new(),
             first: 0,
             window,
             target: 0,

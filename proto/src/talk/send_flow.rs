@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use super::draft::Draft;
 use crate::config::FirstContact;
 use crate::id::MessageId;
+use crate::short_queue::ShortQueue;
 use crate::wire::flow::{LEAST_COST, MAX_FLOW, cost};
 use crate::wire::{BlockedBody, Credit, Header};
 
@@ -23,7 +24,7 @@ const MOST_CREDIT: u64 = u64::MAX / 2;
 #[derive(Debug)]
 pub(crate) struct SendFlow<F> {
     id: u32,
-    pub(crate) queue: VecDeque<Box<Draft<F>>>,
+    pub(crate) queue: ShortQueue<Box<Draft<F>>>,
     /// Cost committed on credit.
     used: u64,
     /// Cost that may be committed on credit.
@@ -72,7 +73,7 @@ impl<F> SendFlow<F> {
     pub(crate) fn new(id: u32, limit: u64, slice_above: usize) -> Self {
         Self {
             id,
-            queue: VecDeque::new(),
+            queue: ShortQueue::new(),
             used: 0,
             limit,
             sent: 0,
