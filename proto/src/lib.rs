@@ -165,6 +165,7 @@ pub mod outgoing;
 mod output;
 pub mod registry;
 mod relay;
+mod rising_map;
 mod rng;
 mod run_map;
 mod short_queue;

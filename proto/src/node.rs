@@ -237,7 +237,7 @@ impl<F> Node<F> {
         self.notice_jump();
         let mut left = EXPIRIES;
         while left > 0
-            && let Some(timer) = self.timers.expired(self.now)
+            && let Some(timer) = self.expired()
         {
             left -= 1;
             match timer {
@@ -286,12 +286,33 @@ impl<F> Node<F> {
         }
         self.see_lateness();
         let rest_at = self.rest_at;
-        let wake = self.timers.earliest().map(|(at, timer)| Wake {
+        let wake = self.earliest().map(|(at, timer)| Wake {
             at: rest_at.map_or(at, |rest| at.max(rest)),
             reason: timer.reason(),
         });
         self.announced = wake.map(|wake| wake.at);
         Output::Idle(wake)
+    }
+
+    /// The deadline that comes next. Those of requests, which nearly all end before theirs, stand
+    /// with the requests.
+    fn earliest(&self) -> Option<(Instant, Timer)> {
+        let request = self.requests.earliest();
+        let request = request.map(|(at, id)| (at, Timer::Request(id)));
+        match (self.timers.earliest(), request) {
+            (Some(timer), Some(request)) => Some(timer.min(request)),
+            (timer, request) => timer.or(request),
+        }
+    }
+
+    /// The next deadline that is not later than now; it is cleared.
+    fn expired(&mut self) -> Option<Timer> {
+        let (_, timer) = self.earliest().filter(|(at, _)| *at <= self.now)?;
+        match timer {
+            Timer::Request(id) => self.requests.disarm(id),
+            timer => self.timers.set(timer, None),
+        }
+        Some(timer)
     }
 
     /// The committed plan of a link: bytes, and attachments while nothing of it is written.

@@ -1,16 +1,17 @@
 //! A map for keys that come in runs, as the messages of one conversation do.
 
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
+use alloc::vec::Vec;
 use core::fmt;
 
 use slab::Slab;
+
+use crate::rising_map::RisingMap;
 
 /// A map sorted by key that finds the entry asked for last again without a search.
 pub(crate) struct RunMap<K, V> {
     values: Slab<V>,
     /// Where each value lies; every place in here is taken, so indexing with one does not fail.
-    places: BTreeMap<K, usize>,
+    places: RisingMap<K, usize>,
     last: Option<(K, usize)>,
 }
 
@@ -18,7 +19,7 @@ impl<K: Copy + Ord, V> RunMap<K, V> {
     pub(crate) const fn new() -> Self {
         Self {
             values: Slab::new(),
-            places: BTreeMap::new(),
+            places: RisingMap::new(),
             last: None,
         }
     }
@@ -73,12 +74,15 @@ impl<K: Copy + Ord, V> RunMap<K, V> {
     }
 
     fn put(&mut self, key: K, value: V) -> (usize, Option<V>) {
-        match self.places.entry(key) {
-            Entry::Vacant(place) => (*place.insert(self.values.insert(value)), None),
-            Entry::Occupied(place) => {
-                let at = *place.get();
+        match self.places.get(&key).copied() {
+            Some(at) => {
                 let old = core::mem::replace(&mut self.values[at], value);
                 (at, Some(old))
+            }
+            None => {
+                let at = self.values.insert(value);
+                self.places.insert(key, at);
+                (at, None)
             }
         }
     }
@@ -90,13 +94,11 @@ impl<K: Copy + Ord, V> RunMap<K, V> {
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = K> + '_ {
-        self.places.keys().copied()
+        self.places.keys()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.places
-            .iter()
-            .map(|(key, at)| (*key, &self.values[*at]))
+        self.places.iter().map(|(key, at)| (key, &self.values[*at]))
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
@@ -110,21 +112,19 @@ impl<K: Copy + Ord, V> RunMap<K, V> {
 
     /// Visits the values by rising key.
     pub(crate) fn for_each_mut(&mut self, mut visit: impl FnMut(&mut V)) {
-        for at in self.places.values() {
+        for (_, at) in self.places.iter() {
             visit(&mut self.values[*at]);
         }
     }
 
-    pub(crate) fn into_values(self) -> impl Iterator<Item = V> {
-        let Self {
-            mut values, places, ..
-        } = self;
-        let places = places.into_values();
-        places.map(move |at| values.remove(at))
+    /// By rising key.
+    pub(crate) fn into_values(mut self) -> impl Iterator<Item = V> {
+        let places: Vec<usize> = self.places.iter().map(|(_, at)| *at).collect();
+        places.into_iter().map(move |at| self.values.remove(at))
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for RunMap<K, V> {
+impl<K: Copy + Ord + fmt::Debug, V: fmt::Debug> fmt::Debug for RunMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.places.iter();
         let all = all.map(|(key, at)| (key, self.values.get(*at)));
@@ -134,7 +134,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for RunMap<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use alloc::collections::BTreeMap;
 
     use proptest::prelude::*;
 

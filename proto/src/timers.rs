@@ -4,8 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::time::Instant;
 
-/// Deadlines by key. Setting a key again moves its deadline, so a key fires at most once; all
-/// operations are O(log n), and ties fire in the order of their keys.
+/// Deadlines by key. Setting a key again moves its deadline, so a key comes at most once; all
+/// operations are O(log n), and ties come in the order of their keys.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     queue: BTreeSet<(Instant, K)>,
@@ -37,18 +37,9 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
+    /// The deadline that comes next, with its key.
     pub(crate) fn earliest(&self) -> Option<(Instant, K)> {
         self.queue.first().copied()
-    }
-
-    /// The next key whose deadline is not later than `now`; it is cleared.
-    pub(crate) fn expired(&mut self, now: Instant) -> Option<K> {
-        let (at, key) = self.earliest()?;
-        if at > now {
-            return None;
-        }
-        self.set(key, None);
-        Some(key)
     }
 }
 
@@ -57,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_fires_once_at_its_last_deadline_and_ties_fire_in_order() {
+    fn a_key_comes_once_at_its_last_deadline_and_ties_come_in_order() {
         let mut timers = Timers::new();
         let at = Instant::from_nanos;
         timers.set(1, Some(at(10)));
@@ -66,12 +57,10 @@ mod tests {
         timers.set(2, Some(at(20)));
         timers.set(4, Some(at(5)));
         timers.set(4, None);
-        assert_eq!(timers.earliest(), Some((at(20), 2)));
-        assert_eq!(timers.expired(at(19)), None);
-        assert_eq!(timers.expired(at(25)), Some(2));
-        assert_eq!(timers.expired(at(25)), Some(3));
-        assert_eq!(timers.expired(at(25)), None);
-        assert_eq!(timers.expired(at(30)), Some(1));
+        for fires in [(at(20), 2), (at(20), 3), (at(30), 1)] {
+            assert_eq!(timers.earliest(), Some(fires));
+            timers.set(fires.1, None);
+        }
         assert_eq!(timers.earliest(), None);
     }
 }

@@ -60,7 +60,7 @@ impl<F> Node<F> {
                 self.stats.attachments_dropped += attached;
                 continue;
             };
-            self.requests.unbind(id);
+            self.requests.bind(id, None);
             match message.target {
                 Target::Named(_) | Target::Any | Target::Hub => {
                     self.park(Parked { id, message, how }, true);

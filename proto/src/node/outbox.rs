@@ -135,12 +135,12 @@ impl<F> Outbox<F> {
     }
 
     /// The targets that [`Outbox::refuse_total`] remembers, once no more than `half` is buffered.
-    pub(super) fn relieved(&mut self, half: u64) -> BTreeSet<Target> {
+    pub(super) fn relieved(&mut self, half: u64) -> Option<BTreeSet<Target>> {
         if self.total > half || self.short.is_empty() && !self.short_parked {
-            return BTreeSet::new();
+            return None;
         }
         self.retry |= core::mem::take(&mut self.short_parked);
-        core::mem::take(&mut self.short)
+        Some(core::mem::take(&mut self.short))
     }
 
     pub(super) fn refuse_full(&mut self, target: &Target) {

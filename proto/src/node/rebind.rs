@@ -43,7 +43,7 @@ impl<F> Node<F> {
         };
         if draft.kind() == Kind::REQUEST {
             self.close_reply(holder, flow::reply_flow(id.0));
-            self.requests.unbind(id);
+            self.requests.bind(id, None);
             if let Some(talk) = self.talks.get_mut(holder) {
                 talk.pending -= 1;
             }

@@ -1,13 +1,13 @@
 //! Requests of this node, and how each message and request comes to its one end.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::Node;
 use super::outbox::{How, Parked};
-use super::{Node, Timer};
 use crate::id::{InstanceId, MessageId, RequestId};
 use crate::message::{Fate, Message, Outcome, UnknownCause};
 use crate::output::Event;
+use crate::rising_map::RisingMap;
 use crate::talk::GivenUp;
 use crate::time::Instant;
 use crate::wire::{CancelBody, CloseCode, Header, Kind, Refusal, flow};
@@ -15,7 +15,9 @@ use crate::wire::{CancelBody, CloseCode, Header, Kind, Refusal, flow};
 /// Requests of this node without an outcome, and ids.
 #[derive(Debug)]
 pub(super) struct Requests {
-    pub(super) pending: BTreeMap<u64, Pending>,
+    pending: RisingMap<u64, Pending>,
+    /// When those with a deadline are over.
+    deadlines: RisingMap<(Instant, u64), ()>,
     next: u64,
     /// Credit for replies, set aside.
     pub(super) reserved: u64,
@@ -25,19 +27,21 @@ pub(super) struct Requests {
 pub(super) struct Pending {
     /// The instance that it is bound for, once it is in a conversation.
     pub(super) to: Option<InstanceId>,
+    deadline: Option<Instant>,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
         Self {
-            pending: BTreeMap::new(),
+            pending: RisingMap::new(),
+            deadlines: RisingMap::new(),
             next: 1,
             reserved: 0,
         }
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = RequestId> + '_ {
-        self.pending.keys().map(|id| RequestId(*id))
+        self.pending.keys().map(RequestId)
     }
 
     pub(super) fn next_id(&mut self) -> MessageId {
@@ -50,17 +54,53 @@ impl Requests {
         self.pending.is_empty()
     }
 
-    /// The request is bound to nobody again.
-    pub(super) fn unbind(&mut self, id: MessageId) {
+    /// A request is accepted, and bound to nobody yet.
+    pub(super) fn begin(&mut self, id: MessageId, deadline: Option<Instant>) {
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, id.0), ());
+        }
+        let pending = Pending { to: None, deadline };
+        self.pending.insert(id.0, pending);
+    }
+
+    /// The request is in the conversation with an instance, or in none again.
+    pub(super) fn bind(&mut self, id: MessageId, to: Option<InstanceId>) {
         if let Some(pending) = self.pending.get_mut(&id.0) {
-            pending.to = None;
+            pending.to = to;
+        }
+    }
+
+    fn get(&self, id: RequestId) -> Option<Pending> {
+        self.pending.get(&id.0).copied()
+    }
+
+    fn end(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.pending.remove(&id.0)?;
+        if let Some(at) = pending.deadline {
+            self.deadlines.remove(&(at, id.0));
+        }
+        Some(pending)
+    }
+
+    /// The deadline that comes next.
+    pub(super) fn earliest(&self) -> Option<(Instant, RequestId)> {
+        let (at, id) = self.deadlines.first_key()?;
+        Some((at, RequestId(id)))
+    }
+
+    /// A request has no deadline any more.
+    pub(super) fn disarm(&mut self, id: RequestId) {
+        if let Some(pending) = self.pending.get_mut(&id.0)
+            && let Some(at) = pending.deadline.take()
+        {
+            self.deadlines.remove(&(at, id.0));
         }
     }
 
     pub(super) fn to(&self, instance: InstanceId) -> Vec<u64> {
         let all = self.pending.iter();
         all.filter(|(_, pending)| pending.to == Some(instance))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect()
     }
 }
@@ -85,11 +125,10 @@ impl<F> Node<F> {
 
     /// Gives a request its one outcome. A second one is dropped and counted.
     pub(super) fn finish(&mut self, request: RequestId, outcome: Outcome<F>) {
-        let Some(pending) = self.requests.pending.remove(&request.0) else {
+        let Some(pending) = self.requests.end(request) else {
             self.stats.late_replies += 1;
             return self.drop_outcome(outcome);
         };
-        self.timers.set(Timer::Request(request), None);
         if let Some(talk) = pending.to.and_then(|to| self.talks.get_mut(to)) {
             talk.pending -= 1;
         }
@@ -114,7 +153,7 @@ impl<F> Node<F> {
         request: RequestId,
         outcome: Outcome<F>,
     ) {
-        let asked = self.requests.pending.get(&request.0);
+        let asked = self.requests.get(request);
         match asked.is_none_or(|pending| pending.to == Some(from)) {
             true => self.finish(request, outcome),
             false => {
@@ -168,7 +207,7 @@ impl<F> Node<F> {
 
     pub(super) fn end_request(&mut self, request: RequestId, reason: Refusal, cause: UnknownCause) {
         let id = MessageId(request.0);
-        let Some(pending) = self.requests.pending.get(&request.0).copied() else {
+        let Some(pending) = self.requests.get(request) else {
             return;
         };
         let Some(instance) = pending.to else {

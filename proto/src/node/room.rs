@@ -186,7 +186,7 @@ impl<F> Node<F> {
     /// Tells those that were refused for the sake of all when half of that is free.
     pub(super) fn tell_relieved(&mut self) {
         let half = self.config.send_buffer_total / 2;
-        for target in self.outbox.relieved(half) {
+        for target in self.outbox.relieved(half).into_iter().flatten() {
             self.emit(Event::Sendable(target));
         }
     }

@@ -5,11 +5,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::Node;
 use super::fan_out::is_for_many;
 use super::outbox::{How, Parked};
-use super::request::Pending;
 use super::resolve::Way;
-use super::{Node, Timer};
 use crate::id::{InstanceId, MessageId, RequestId};
 use crate::message::{
     Audience, Message, Receipt, RequestOptions, SendError, SendOptions, SendRefusal, Target,
@@ -145,11 +144,7 @@ impl<F> Node<F> {
         self.stats.accepted += 1;
         let id = self.requests.next_id();
         if how.request {
-            self.requests.pending.insert(id.0, Pending { to: None });
-            if how.deadline.is_some() {
-                self.timers
-                    .set(Timer::Request(RequestId(id.0)), how.deadline);
-            }
+            self.requests.begin(id, how.deadline);
         }
         id
     }
@@ -211,9 +206,7 @@ impl<F> Node<F> {
         if how.request {
             let credit = self.config.reply_credit;
             self.requests.reserved += u64::from(credit);
-            self.requests
-                .pending
-                .insert(id.0, Pending { to: Some(instance) });
+            self.requests.bind(id, Some(instance));
             let talk = self.talk(instance);
             talk.pending += 1;
             talk.inb
