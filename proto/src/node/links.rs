@@ -112,6 +112,8 @@ pub(super) struct Link<F> {
     /// Whether it stands in the queue of links that may have something to write.
     dirty: bool,
     backoff: bool,
+    /// The deadline for which its timer is set.
+    armed: Option<Instant>,
     /// Data goes before control in the next plan, so that a frame with attachments, which must be
     /// the first of its plan, is not kept out for ever.
     data_first: bool,
@@ -225,6 +227,7 @@ impl<F> Node<F> {
             ready: VecDeque::new(),
             dirty: false,
             backoff: false,
+            armed: None,
             data_first: false,
             egress_first: false,
         });
@@ -461,6 +464,7 @@ impl<F> Node<F> {
         let Some(link) = self.links.get_mut(id) else {
             return;
         };
+        link.armed = None;
         match link.life.timeout(self.now) {
             LifeAction::None => {}
             LifeAction::SendPing => {
@@ -474,8 +478,13 @@ impl<F> Node<F> {
     }
 
     pub(super) fn rearm(&mut self, id: LinkId) {
-        let at = self.links.get(id).and_then(|link| link.life.deadline());
-        self.timers.set(Timer::Link(id), at);
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let at = link.life.deadline();
+        if core::mem::replace(&mut link.armed, at) != at {
+            self.timers.set(Timer::Link(id), at);
+        }
     }
 
     /// Queues a link-local frame.

@@ -21,7 +21,9 @@ impl<F> Inbound<F> {
             flow.take(place.index, &mut books.ledger);
             self.given = self.given - before + flow.outstanding();
             self.news |= flow.changed;
-            self.renew(place.flow, books);
+            if flow.is_low() {
+                self.renew(place.flow, books);
+            }
         }
     }
 

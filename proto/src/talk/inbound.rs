@@ -165,11 +165,13 @@ impl<F> Inbound<F> {
     ) -> Result<Place, Breach> {
         let cost = cost(len);
         let first_contact = self.first_contact_of(header, cost)?;
-        let index = self
-            .flow(header.flow)?
+        let flow = self.flow(header.flow)?;
+        let index = flow
             .admit(cost, first_contact)
             .map_err(|_| Breach::Overrun)?;
-        self.renew(header.flow, books);
+        if flow.is_low() {
+            self.renew(header.flow, books);
+        }
         Ok(Place {
             flow: header.flow,
             index,
