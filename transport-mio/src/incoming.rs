@@ -10,6 +10,7 @@ use switchboard_os::app::FromReply;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode, Encode};
 use switchboard_proto::fault::Fault;
+use switchboard_proto::wire::AttachRefusal;
 use switchboard_proto::{
     Answer, Delivery, DeliveryKind, Disconnect, Fate, Generation, MessageId, NamespaceId, Outcome,
     PeerId, ReplyRefusal, RequestId, Sender, Target, Ticket,
@@ -66,6 +67,9 @@ pub enum Incoming {
     },
     /// No further attempt is made to reach the hub.
     GaveUp,
+    /// The hub was reached and does not take this board; the reason says what helps. It is tried
+    /// again by the rules of `Config::reconnect`.
+    Refused(AttachRefusal),
     /// The roster names everybody who lives.
     RosterComplete,
     /// A peer is there, and its declarations are in.

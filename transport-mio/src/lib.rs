@@ -81,7 +81,7 @@ pub use switchboard_proto::codec::{self, Raw, Value};
 pub use switchboard_proto::fault::{Fault, FaultError};
 pub use switchboard_proto::name;
 pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, TargetError, Targets};
-pub use switchboard_proto::wire::Refusal;
+pub use switchboard_proto::wire::{AttachRefusal, Refusal};
 pub use switchboard_proto::{
     Config, Disconnect, Fate, Generation, InstanceId, LinkId, Message, MessageId, NamespaceId,
     PeerId, PeerName, Receipt, Reconnect, ReplyRefusal, RequestId, Roster, SendOptions,

@@ -52,7 +52,7 @@ pub enum JoinError {
 pub enum ConnectionError {
     /// The hub was reached and does not take this peer. It is tried again by the rules of
     /// `Config::reconnect`; a name can become free.
-    #[error("the hub refused this peer: {}", words(*.0))]
+    #[error("the hub refused this peer: {0}")]
     Refused(AttachRefusal),
     /// The rules of `Config::reconnect` allow no further attempt, or the last one failed with what
     /// does not pass by itself.
@@ -64,16 +64,6 @@ pub enum ConnectionError {
     /// The peer was closed.
     #[error("this peer is closed")]
     Closed,
-}
-
-fn words(reason: AttachRefusal) -> &'static str {
-    match reason {
-        AttachRefusal::Fenced => "this instance was declared gone",
-        AttachRefusal::NameTaken => "a living peer has the name",
-        AttachRefusal::TooManyPeers => "it has as many peers as it may",
-        AttachRefusal::Invalid => "the declaration contradicts itself",
-        AttachRefusal::Outdated => "a later attachment of this instance is in use",
-    }
 }
 
 /// What went wrong with a request. At most 64 bytes.

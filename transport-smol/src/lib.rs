@@ -68,10 +68,10 @@ pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, 
 pub use switchboard_proto::fault::Fault;
 pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName};
 pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, TargetError, Targets};
-pub use switchboard_proto::wire::Refusal;
+pub use switchboard_proto::wire::{AttachRefusal, Refusal};
 pub use switchboard_proto::{
     Config, Disconnect, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,
-    Reconnect, SendOptions, SendRefusal, Sender, UnknownCause,
+    Reconnect, SendOptions, SendRefusal, Sender, Target, UnknownCause,
 };
 
 /// Becomes the hub at this address, with the driver on smol's global executor.

@@ -110,6 +110,7 @@ impl Board {
             },
             Event::Disconnected(cause) => Incoming::Disconnected(cause),
             Event::HubChanged => Incoming::HubChanged,
+            Event::AttachRefused(reason) => Incoming::Refused(reason),
             Event::Reconnecting { attempt, after } => Incoming::Reconnecting { attempt, after },
             Event::GaveUp => Incoming::GaveUp,
             Event::RosterComplete => Incoming::RosterComplete,

@@ -10,6 +10,7 @@ use switchboard_os::app::RegisterError;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::codec::{CodecError, CodecId, Decode};
 use switchboard_proto::registry::SubId;
+use switchboard_proto::wire::AttachRefusal;
 use switchboard_proto::{
     Disconnect, Event, Fate, Generation, MessageId, NamespaceId, Payload, PeerId, Sender,
 };
@@ -255,6 +256,9 @@ pub enum State {
     },
     /// No further attempt is made to reach the hub.
     GaveUp,
+    /// The hub was reached and does not take this peer; the reason says what helps. It is tried
+    /// again by the rules of `Config::reconnect`.
+    Refused(AttachRefusal),
     /// A peer is there, and its declarations are in.
     PeerUp {
         /// Its id.
@@ -297,6 +301,7 @@ impl State {
             Event::Connected { id, generation, .. } => Self::Connected { id, generation },
             Event::Disconnected(cause) => Self::Disconnected(cause),
             Event::HubChanged => Self::HubChanged,
+            Event::AttachRefused(reason) => Self::Refused(reason),
             Event::Reconnecting { attempt, after } => Self::Reconnecting { attempt, after },
             Event::GaveUp => Self::GaveUp,
             Event::PeerUp { id, generation } => Self::PeerUp { id, generation },

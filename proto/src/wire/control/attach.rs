@@ -1,11 +1,12 @@
 //! Binding instances to a link.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::Known;
 use crate::id::{Generation, InstanceId, PeerId, PeerName};
-use crate::wire::WireError;
 use crate::wire::cbor::{self, MapReader, MapWriter, Record, Value, ValueReader, ValueWriter};
+use crate::wire::{CloseCode, WireError};
 
 /// Binds an instance to the link over which it comes. A member sends one for itself and one for
 /// each peer that it carries.
@@ -221,6 +222,24 @@ impl AttachRefusal {
             5 => Self::Outdated,
             _ => return None,
         })
+    }
+}
+
+/// What happened, and what helps. Where a link can be closed for the same reason, in the same words.
+impl fmt::Display for AttachRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced => CloseCode::Fenced.fmt(f),
+            Self::NameTaken => CloseCode::NameTaken.fmt(f),
+            Self::TooManyPeers => CloseCode::TooManyPeers.fmt(f),
+            Self::Invalid => f.write_str(
+                "what it says of itself contradicts itself: a defect of one of the two programs, \
+                 report it",
+            ),
+            Self::Outdated => {
+                f.write_str("a later attachment of this instance is in use: nothing is to be done")
+            }
+        }
     }
 }
 
