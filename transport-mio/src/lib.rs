@@ -48,6 +48,17 @@
 //!
 //! Dropping a board or the last handle of a peer says goodbye as far as that needs no waiting, and
 //! closes; who wants everything delivered drains before.
+//!
+//! # Where to go on
+//!
+//! - [`Board::request`], [`Board::emit`]: targets, deadlines, receipts, descriptors; what is refused
+//!   comes back in a [`SendError`]. [`Incoming`]: all that a board has to say.
+//! - [`Peer::on`]: handlers of the blocking handle; whoever waits runs them.
+//! - [`Builder`]: a name, limits, names that are declared before the first message. [`Config`]: every
+//!   limit with its unit and default.
+//! - [`Board::drain`] and [`Board::close`]: the end.
+//!
+//! Child processes as peers come with `switchboard-stdio`, futures with `switchboard-smol`.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Loop, address_in, first_hub};
 use switchboard_mio::name::{Call, Event};
 use switchboard_mio::{
-    Answered, Board, BoardError, Fault, Hub, Incoming, NotRun, Raw, Refusal, ReplyRefusal,
-    RequestError, SendError, SendRefusal,
+    Answered, AttachRefusal, Board, BoardError, Fault, Hub, Incoming, NotRun, Raw, Refusal,
+    ReplyRefusal, RequestError, SendError, SendRefusal,
 };
 use switchboard_proto::Config;
 
@@ -444,4 +444,23 @@ fn a_join_that_cannot_succeed_ends_at_once_and_says_what_to_do() {
         // What `main` prints of an error that it returns.
         assert_eq!(format!("{error:?}"), error.to_string());
     }
+}
+
+#[test]
+fn a_board_whose_name_is_taken_is_told_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = pair(&address_in(&folder));
+    let [hub, member] = both.boards;
+    let second = Board::builder()
+        .name("member")
+        .join(hub.address().unwrap().to_string())
+        .unwrap();
+    let mut all = Loop::new([hub, member, second]);
+    let reason = all.until("the refusal", |_, at, incoming| match incoming {
+        Incoming::Refused(reason) => Some((at, reason)),
+        _ => None,
+    });
+    assert_eq!(reason, (2, AttachRefusal::NameTaken));
+    let said = reason.1.to_string();
+    assert!(said.contains("choose another"), "{said}");
 }

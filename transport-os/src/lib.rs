@@ -19,6 +19,11 @@
 //!   do, and rely on Rust's start-up code, which ignores that signal; a C program that hosts this
 //!   library must ignore SIGPIPE itself.
 //!
+//! Applications use `switchboard-mio`, `switchboard-smol` or `switchboard-stdio`, which hand on what
+//! they need of this crate. It is of use by itself to whoever writes another driver: [`engine`] holds
+//! the node and its connections and leaves only the polling to the caller, [`app`] has the words that
+//! all drivers share.
+//!
 //! Linux is complete and tested. Other unixes compile and are untested.
 
 #![deny(unsafe_code)]

@@ -22,6 +22,20 @@
 //!
 //! An operation writes to its socket inline, in the caller's own task; there is no channel to the
 //! driver on the way out. Dropping never waits, never panics and needs no executor.
+//!
+//! # Where to go on
+//!
+//! - [`Peer::request`] and [`Peer::emit`]: targets, deadlines, receipts, descriptors, and what an
+//!   error gives back. Each future says what dropping it means.
+//! - [`Peer::on`]: handlers, what they may return, and [`Cx`] for those who want to know who asks.
+//! - [`Peer::events`]: events as a stream, without a handler. [`Peer::state`]: who comes and goes, and
+//!   what happens to the connection.
+//! - [`builder`]: a name, limits, handlers that are there before the first message, and nodes without
+//!   an address. [`Config`]: every limit with its unit and default.
+//! - [`Peer::drain`] and [`Peer::close`]: the end.
+//!
+//! Child processes as peers come with `switchboard-stdio`, a poll loop and blocking calls with
+//! `switchboard-mio`.
 
 #![forbid(unsafe_code)]
 
