@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Node;
 use crate::config::Config;
-use crate::group::{Presence, Roster};
+use crate::group::Roster;
 use crate::hub::egress::{Overrun, Unwritten};
 use crate::id::{InstanceId, LinkId};
 use crate::link::bonds::Bond;
@@ -73,14 +73,15 @@ impl<F> Node<F> {
     /// The link over which frames from below go on. Two children of one relay meet there: the way
     /// is short, and it stays the same for as long as both are attached over it, so their frames
     /// keep their order.
+    ///
+    /// Who is there beyond the relay, the hub judges. Its word on a sender may come after the frames
+    /// of that one, and what answers them is said once: dropped here, nobody would ask for it again.
     fn next_link(&self, destination: InstanceId) -> Option<LinkId> {
         let below = self.routes.get(&destination).copied();
-        if below.is_some() || self.hub.is_some() {
+        if below.is_some() || self.hub.is_some() || self.roster.is_gone(destination) {
             return below;
         }
-        let peer = self.roster.by_instance(destination);
-        let there = peer.is_some_and(|peer| peer.presence == Presence::Attached);
-        self.uplink.link().filter(|_| there)
+        self.uplink.link()
     }
 
     /// Queues a frame for the link that leads to its destination.
