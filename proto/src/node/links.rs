@@ -117,6 +117,8 @@ pub(super) struct Link<F> {
     /// Data goes before control in the next plan, so that a frame with attachments, which must be
     /// the first of its plan, is not kept out for ever.
     data_first: bool,
+    /// The control frames that wait tell somebody that it is attached.
+    attaching: bool,
     egress_first: bool,
 }
 
@@ -229,6 +231,7 @@ impl<F> Node<F> {
             backoff: false,
             armed: None,
             data_first: false,
+            attaching: false,
             egress_first: false,
         });
         let hello = Hello {
@@ -492,6 +495,7 @@ impl<F> Node<F> {
         let source = self.me.instance;
         if let Some(link) = self.links.get_mut(id) {
             wire::frame(kind, source, InstanceId::NONE, body, &mut link.control);
+            link.attaching |= kind == Kind::ATTACHED;
             self.links.touch(id);
         }
     }

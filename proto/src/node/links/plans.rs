@@ -24,7 +24,10 @@ impl<F> Node<F> {
             return false;
         };
         let attaches = link.egress.wants_plan_start();
-        let data_first = core::mem::replace(&mut link.data_first, false) || attaches;
+        // Who is attached is told so before anything is passed on to it: a relay on the way takes
+        // nothing from it earlier, and would drop what it answers.
+        let data_first =
+            (core::mem::replace(&mut link.data_first, false) || attaches) && !link.attaching;
         let open = link.life.state() == State::Open;
         if data_first && open {
             self.fill_data(id);
@@ -46,6 +49,7 @@ impl<F> Node<F> {
         if !link.control.is_empty() && link.tx.fits(link.control.len()) {
             link.tx.push(&link.control);
             link.control.clear();
+            link.attaching = false;
             link.data_first = true;
         }
         if open {
