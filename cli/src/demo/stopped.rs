@@ -139,22 +139,22 @@ fn talk(stage: &mut Stage, silent: &str) -> Result<(u64, u64)> {
     let names = stage.workers.iter().map(|worker| worker.name.clone());
     let names: Vec<String> = names.filter(|name| name != silent).collect();
     let (mut asked, mut answered) = (0, 0);
-    for first in (0..ROUNDS).step_by(BATCH as usize) {
-        let (more_asked, more_answered) = talk_a_while(stage, &names, first)?;
+    for _ in 0..ROUNDS / BATCH {
+        let (more_asked, more_answered) = talk_a_while(stage, &names)?;
         asked += more_asked;
         answered += more_answered;
     }
     Ok((asked, answered))
 }
 
-fn talk_a_while(stage: &mut Stage, names: &[String], first: u64) -> Result<(u64, u64)> {
+fn talk_a_while(stage: &mut Stage, names: &[String]) -> Result<(u64, u64)> {
     let mut asked = 0;
     let mut under_way: BTreeMap<RequestId, &String> = BTreeMap::new();
     for name in names {
         let peers = names.iter().filter(|other| *other != name).cloned();
         let gossip = Gossip {
             peers: peers.collect(),
-            rounds: first..first + BATCH,
+            rounds: BATCH,
         };
         asked += gossip.peers.len() as u64 * BATCH;
         let request = stage.board().request(GOSSIP, &gossip).to(name.as_str());

@@ -89,8 +89,8 @@ pub struct Note {
 pub struct Gossip {
     /// Whom to ask.
     pub peers: Vec<String>,
-    /// With which numbers to ask each.
-    pub rounds: std::ops::Range<u64>,
+    /// How often to ask each.
+    pub rounds: u64,
 }
 
 /// See [`FLOOD`].

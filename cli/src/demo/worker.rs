@@ -152,7 +152,7 @@ fn serve_one(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
 /// Asks from inside of a handler, while others may ask this worker.
 fn gossip(cx: Cx, gossip: Gossip) -> Result<u64, Fault> {
     let mut right = 0;
-    for order in gossip.rounds {
+    for order in 0..gossip.rounds {
         for name in &gossip.peers {
             let work = Work { n: order, order };
             let asked = cx.peer().request(WORK, &work).to(name.as_str()).wait();
