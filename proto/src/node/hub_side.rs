@@ -242,15 +242,9 @@ impl<F> Node<F> {
     }
 
     pub(super) fn on_declare(&mut self, id: LinkId, declare: &Declare) {
-        let bond = self.bond(id, declare.instance);
-        match bond {
-            None => {
-                let text = "not attached over this link";
-                return self.close_link(id, CloseCode::ForgedSource, text);
-            }
-            Some(Bond::Left) => return,
-            Some(Bond::Own | Bond::Relayed) => {}
-        }
+        let Some(bond) = self.speaker(id, declare.instance) else {
+            return;
+        };
         let Some(hub) = &mut self.hub else {
             return;
         };
@@ -264,22 +258,16 @@ impl<F> Node<F> {
                 self.hub_changed();
             }
             // It is not the fault of who speaks for it.
-            Err(_) if bond == Some(Bond::Relayed) => self.expel(declare.instance, code, text),
+            Err(_) if bond == Bond::Relayed => self.expel(declare.instance, code, text),
             Err(_) => self.close_link(id, code, text),
         }
     }
 
     /// An instance that is attached over the link knows of others from the hubs before.
     pub(super) fn on_known(&mut self, id: LinkId, said: &KnownMore, bytes: usize) {
-        let bond = self.bond(id, said.instance);
-        match bond {
-            None => {
-                let text = "not attached over this link";
-                return self.close_link(id, CloseCode::ForgedSource, text);
-            }
-            Some(Bond::Left) => return,
-            Some(Bond::Own | Bond::Relayed) => {}
-        }
+        let Some(bond) = self.speaker(id, said.instance) else {
+            return;
+        };
         let Some(hub) = &mut self.hub else {
             return self.on_known_below(id, said, bytes);
         };
@@ -290,9 +278,20 @@ impl<F> Node<F> {
         );
         match hub.identities.known(self.now, by, &said.known, said.more) {
             Ok(()) => self.hub_changed(),
-            Err(_) if bond == Some(Bond::Relayed) => self.expel(by, code, text),
+            Err(_) if bond == Bond::Relayed => self.expel(by, code, text),
             Err(_) => self.close_link(id, code, text),
         }
+    }
+
+    /// How an instance that says something over a link is attached there. Who never was forges its
+    /// name, which ends the link; what is still under way of one that has left is let go.
+    fn speaker(&mut self, id: LinkId, instance: InstanceId) -> Option<Bond> {
+        let bond = self.bond(id, instance);
+        if bond.is_none() {
+            let text = "not attached over this link";
+            self.close_link(id, CloseCode::ForgedSource, text);
+        }
+        bond.filter(|bond| *bond != Bond::Left)
     }
 
     /// An instance that was attached over a link is not any more. What was queued for it is
