@@ -1,23 +1,13 @@
 //! What is promised when processes die, stop or lose the network.
 #![cfg(feature = "sim")]
 
+mod sim_support;
+
 use std::time::Duration;
 
 use switchboard_proto::sim::plan::{Fault, Handler, Intake, Plan, Reach, Work};
-use switchboard_proto::sim::{Report, World};
 
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
-
-fn run(plan: &Plan) -> Report {
-    let report = World::new(plan.clone()).run();
-    report.assert_kept(plan);
-    report
-}
-
-fn times(report: &Report, mark: &str) -> u64 {
-    report.marks.get(mark).copied().unwrap_or(0)
-}
+use sim_support::{MILLI, SECOND, plain, request, run, times};
 
 fn send(to: usize, count: usize) -> Work {
     Work::Send {
@@ -30,36 +20,13 @@ fn send(to: usize, count: usize) -> Work {
     }
 }
 
-fn plain(to: usize, count: usize) -> Work {
-    Work::Send {
-        to,
-        namespace: 0,
-        bytes: 200,
-        attachments: 0,
-        count,
-        receipt: 0,
-    }
-}
-
-fn request(to: usize, handler: Handler, count: usize) -> Work {
-    Work::Request {
-        to,
-        namespace: 1,
-        handler,
-        bytes: 200,
-        attachments: 0,
-        count,
-        deadline: None,
-    }
-}
-
 /// Events, requests and attachments in every direction between two members and the hub.
 fn busy(seed: u64) -> Plan {
     Plan::star(seed, 2, Reach::Local)
         .work(50, 1, send(2, 3))
-        .work(50, 2, request(1, Handler::Echo, 2))
+        .work(50, 2, request(1, Handler::Echo, 200, 2))
         .work(50, 0, send(1, 1))
-        .work(51, 1, request(2, Handler::AskBack, 1))
+        .work(51, 1, request(2, Handler::AskBack, 200, 1))
         .work(51, 2, send(0, 2))
 }
 
@@ -72,8 +39,8 @@ fn crash_at_every_step(slot: usize) {
         let plan = busy(1)
             .fault(0, Fault::KillAfter(slot, after, slot, 100 * MILLI))
             .work(10_000, 1, send(2, 2))
-            .work(10_000, 2, request(1, Handler::Echo, 2))
-            .work(10_000, 0, plain(slot, 1));
+            .work(10_000, 2, request(1, Handler::Echo, 200, 2))
+            .work(10_000, 0, plain(slot, 200, 1));
         let report = run(&plan);
         assert_eq!(times(&report, "died_within_a_turn"), 1, "after {after}");
         unknown += times(&report, "outcome_unknown") + times(&report, "fate_unconfirmed");
@@ -100,8 +67,8 @@ fn every_message_between_living_members_survives_the_hub_exactly_once() {
         plan.nodes[spare].runs = false;
         for from in 1..4 {
             for to in 1..4 {
-                plan = plan.work(100, from, plain(to, 200));
-                plan = plan.work(100, from, request(to, Handler::Late, 20));
+                plan = plan.work(100, from, plain(to, 200, 200));
+                plan = plan.work(100, from, request(to, Handler::Late, 200, 20));
             }
         }
         let plan = plan
@@ -118,9 +85,9 @@ fn every_message_between_living_members_survives_the_hub_exactly_once() {
 #[test]
 fn a_restarted_receiver_gets_only_what_was_never_handed_to_its_predecessor() {
     let plan = Plan::star(3, 2, Reach::Local)
-        .work(100, 1, plain(2, 500))
+        .work(100, 1, plain(2, 200, 500))
         .fault(100, Fault::KillAfter(2, 6, 2, SECOND))
-        .work(1_500, 1, plain(2, 5));
+        .work(1_500, 1, plain(2, 200, 5));
     let report = run(&plan);
     assert!(report.delivered >= 5);
     assert_eq!(times(&report, "killed"), 1);
@@ -135,8 +102,8 @@ fn a_cut_network_link_comes_back_and_delivers_everything_once() {
     }
     for round in 0..40 {
         plan = plan
-            .work(100 + round * 10, 1, plain(2, 10))
-            .work(100 + round * 10, 2, request(1, Handler::Echo, 2))
+            .work(100 + round * 10, 1, plain(2, 200, 10))
+            .work(100 + round * 10, 2, request(1, Handler::Echo, 200, 2))
             .fault(103 + round * 10, Fault::Cut(1 + (round % 2) as usize));
     }
     let report = run(&plan);
@@ -150,8 +117,8 @@ fn a_network_peer_that_comes_back_within_the_grace_is_not_declared_dead() {
     let plan = Plan::star(5, 2, Reach::Network)
         .fault(100, Fault::Unreachable(1, 2 * SECOND))
         .fault(100, Fault::Cut(1))
-        .work(200, 2, plain(1, 10))
-        .work(300, 1, plain(2, 10));
+        .work(200, 2, plain(1, 200, 10))
+        .work(300, 1, plain(2, 200, 10));
     let report = run(&plan);
     assert_eq!(report.delivered, 20);
     assert_eq!(times(&report, "fate_unconfirmed"), 0);
@@ -160,7 +127,7 @@ fn a_network_peer_that_comes_back_within_the_grace_is_not_declared_dead() {
 #[test]
 fn a_network_peer_that_stays_away_is_declared_dead_and_its_senders_are_told() {
     let plan = Plan::star(6, 2, Reach::Network)
-        .work(100, 2, request(1, Handler::Mute, 1))
+        .work(100, 2, request(1, Handler::Mute, 200, 1))
         .fault(200, Fault::Unreachable(1, 30 * SECOND))
         .fault(200, Fault::Cut(1))
         .work(60_000, 2, Work::Cancel);
@@ -173,8 +140,8 @@ fn a_stopped_local_process_is_never_declared_dead() {
     for slot in [0, 1] {
         let plan = Plan::star(7, 2, Reach::Local)
             .fault(100, Fault::Pause(slot, 3_600 * SECOND))
-            .work(200, 2, plain(1, 50))
-            .work(3_700_000, 1, plain(2, 50));
+            .work(200, 2, plain(1, 200, 50))
+            .work(3_700_000, 1, plain(2, 200, 50));
         let report = run(&plan);
         assert_eq!(report.delivered, 100);
         assert_eq!(times(&report, "fate_unconfirmed"), 0);
@@ -184,7 +151,7 @@ fn a_stopped_local_process_is_never_declared_dead() {
 #[test]
 fn the_requests_of_a_dead_peer_end_at_once_and_not_at_their_deadlines() {
     let mut plan = Plan::star(8, 2, Reach::Local)
-        .work(100, 1, request(2, Handler::Mute, 10))
+        .work(100, 1, request(2, Handler::Mute, 200, 10))
         .fault(200, Fault::Kill(2));
     plan.settle = Duration::from_secs(1);
     let report = run(&plan);

@@ -1,45 +1,15 @@
 //! What applications see of each other while nothing dies: order, outcomes, backpressure.
 #![cfg(feature = "sim")]
 
+mod sim_support;
+
 use std::time::Duration;
 
 use switchboard_proto::sim::kernel::Shape;
 use switchboard_proto::sim::plan::{Fault, Handler, Intake, Plan, Reach, Work};
 use switchboard_proto::sim::rng::Rng;
-use switchboard_proto::sim::{Report, World};
 
-fn run(plan: &Plan) -> Report {
-    let report = World::new(plan.clone()).run();
-    report.assert_kept(plan);
-    report
-}
-
-fn send(to: usize, bytes: usize, count: usize) -> Work {
-    Work::Send {
-        to,
-        namespace: 0,
-        bytes,
-        attachments: 0,
-        count,
-        receipt: 0,
-    }
-}
-
-fn request(to: usize, handler: Handler, bytes: usize, count: usize) -> Work {
-    Work::Request {
-        to,
-        namespace: 1,
-        handler,
-        bytes,
-        attachments: 0,
-        count,
-        deadline: None,
-    }
-}
-
-fn times(report: &Report, mark: &str) -> u64 {
-    report.marks.get(mark).copied().unwrap_or(0)
-}
+use sim_support::{plain, request, run, times};
 
 #[test]
 fn events_and_requests_reach_every_peer_over_every_kind_of_link() {
@@ -47,7 +17,7 @@ fn events_and_requests_reach_every_peer_over_every_kind_of_link() {
         let mut plan = Plan::star(1, 3, reach);
         for from in 0..4 {
             for to in 0..4 {
-                plan = plan.work(100, from, send(to, 50, 5));
+                plan = plan.work(100, from, plain(to, 50, 5));
                 plan = plan.work(100, from, request(to, Handler::Echo, 50, 5));
             }
         }
@@ -93,7 +63,7 @@ fn replies_reach_a_requester_that_reads_none_of_its_events() {
     plan.nodes[1].intake = Intake::Stopped;
     plan.nodes[1].limits.receive_budget = Some(16 * 1024);
     let plan = plan
-        .work(100, 2, send(1, 900, 200))
+        .work(100, 2, plain(1, 900, 200))
         .work(500, 1, request(2, Handler::Echo, 900, 50))
         // The world heals only after its last step.
         .work(20_000, 1, Work::Cancel);
@@ -109,8 +79,8 @@ fn messages_of_many_slices_arrive_whole_and_in_order_among_small_ones() {
         node.limits.receive_budget = Some(16 * 1024);
     }
     for round in 0..4 {
-        plan = plan.work(100 + round, 1, send(2, 300_000, 1));
-        plan = plan.work(100 + round, 1, send(2, 20, 10));
+        plan = plan.work(100 + round, 1, plain(2, 300_000, 1));
+        plan = plan.work(100 + round, 1, plain(2, 20, 10));
         plan = plan.work(100 + round, 1, request(2, Handler::Echo, 100_000, 1));
     }
     let report = run(&plan);
@@ -126,7 +96,7 @@ fn one_stopped_receiver_slows_nobody_but_its_own_senders() {
         node.limits.receive_budget = Some(32 * 1024);
     }
     for from in 0..4 {
-        plan = plan.work(100, from, send(4, 500, 300));
+        plan = plan.work(100, from, plain(4, 500, 300));
         let fast = Work::Request {
             to: (from + 1) % 4,
             namespace: 1,
@@ -214,10 +184,10 @@ fn hazard_f9_too_many_descriptors_in_flight_delay_messages_and_lose_none() {
 fn any_way_of_cutting_reads_and_writes_gives_the_same_events() {
     let base = |seed| {
         Plan::star(seed, 2, Reach::Local)
-            .work(100, 1, send(2, 40, 20))
+            .work(100, 1, plain(2, 40, 20))
             .work(100, 2, request(1, Handler::Echo, 6_000, 5))
             .work(100, 1, request(2, Handler::Fail, 10, 3))
-            .work(200, 1, send(2, 90_000, 1))
+            .work(200, 1, plain(2, 90_000, 1))
     };
     let expected = run(&base(10)).transcripts;
     for seed in 0..40 {
@@ -261,7 +231,7 @@ fn a_slow_network_carries_a_large_message_without_losing_its_link() {
     let mut plan = Plan::star(13, 2, Reach::Network);
     plan.nodes[2].shape.dribble = true;
     plan.nodes[2].shape.blocks = 300;
-    let plan = plan.work(500, 1, send(2, 160_000, 1));
+    let plan = plan.work(500, 1, plain(2, 160_000, 1));
     let report = run(&plan);
     assert_eq!(report.delivered, 1);
     assert_eq!(times(&report, "reset_read"), 0, "a link was lost");
@@ -277,6 +247,6 @@ fn a_small_window_grows_until_a_sender_is_rarely_blocked() {
     plan.nodes[2].limits.receive_budget = Some(40_000);
     // 37 round trips with the credit that the budget allows, 145 with the first window.
     plan.settle = Duration::from_secs(5);
-    let plan = plan.work(500, 1, send(2, 170_000, 1));
+    let plan = plan.work(500, 1, plain(2, 170_000, 1));
     assert_eq!(run(&plan).delivered, 1);
 }

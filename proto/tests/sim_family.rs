@@ -1,11 +1,11 @@
 //! What is promised to the children of members, and by them: they are peers like all others.
 #![cfg(feature = "sim")]
 
-use switchboard_proto::sim::plan::{Fault, Handler, Intake, Plan, Reach, Work};
-use switchboard_proto::sim::{Report, World};
+mod sim_support;
 
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
+use switchboard_proto::sim::plan::{Fault, Handler, Intake, Plan, Reach, Work};
+
+use sim_support::{MILLI, SECOND, request, run, times};
 
 /// The slots of [`family`].
 const HUB: usize = 0;
@@ -13,16 +13,6 @@ const RELAY: usize = 1;
 const SIBLING: usize = 2;
 const CHILDREN: [usize; 2] = [3, 4];
 const GRANDCHILD: usize = 5;
-
-fn run(plan: &Plan) -> Report {
-    let report = World::new(plan.clone()).run();
-    report.assert_kept(plan);
-    report
-}
-
-fn times(report: &Report, mark: &str) -> u64 {
-    report.marks.get(mark).copied().unwrap_or(0)
-}
 
 fn send(to: usize, attachments: usize, count: usize) -> Work {
     Work::Send {
@@ -46,18 +36,6 @@ fn large(to: usize, count: usize) -> Work {
     }
 }
 
-fn request(to: usize, handler: Handler, count: usize) -> Work {
-    Work::Request {
-        to,
-        namespace: 1,
-        handler,
-        bytes: 200,
-        attachments: 0,
-        count,
-        deadline: None,
-    }
-}
-
 /// A hub with two members; one has two children, of which one has a child of its own.
 fn family(seed: u64, reach: Reach) -> Plan {
     Plan::star(seed, 5, reach)
@@ -73,7 +51,7 @@ fn gossip(mut plan: Plan, millis: u64, count: usize) -> Plan {
             plan = plan.work(millis, from, send(to, 0, count)).work(
                 millis,
                 from,
-                request(to, Handler::Echo, count.div_ceil(10)),
+                request(to, Handler::Echo, 200, count.div_ceil(10)),
             );
         }
     }
@@ -135,7 +113,7 @@ fn a_child_that_does_not_read_delays_nobody_but_those_who_talk_to_it() {
     let others: Vec<usize> = (0..=GRANDCHILD).filter(|slot| *slot != stopped).collect();
     for &from in &others {
         for &to in &others {
-            plan = plan.work(300, from, request(to, Handler::Echo, 5));
+            plan = plan.work(300, from, request(to, Handler::Echo, 200, 5));
         }
     }
     let report = run(&plan);
@@ -169,11 +147,11 @@ fn busy(seed: u64) -> Plan {
     let child = CHILDREN[0];
     family(seed, Reach::Local)
         .work(100, child, send(SIBLING, 1, 3))
-        .work(100, SIBLING, request(child, Handler::Echo, 2))
-        .work(100, child, request(CHILDREN[1], Handler::AskBack, 2))
+        .work(100, SIBLING, request(child, Handler::Echo, 200, 2))
+        .work(100, child, request(CHILDREN[1], Handler::AskBack, 200, 2))
         .work(100, RELAY, send(child, 1, 2))
         .work(100, HUB, send(GRANDCHILD, 1, 1))
-        .work(101, GRANDCHILD, request(RELAY, Handler::Echo, 2))
+        .work(101, GRANDCHILD, request(RELAY, Handler::Echo, 200, 2))
         .work(101, CHILDREN[1], send(GRANDCHILD, 0, 2))
 }
 
@@ -185,8 +163,12 @@ fn crash_at_every_step(slot: usize) {
         let plan = busy(6)
             .fault(0, Fault::KillAfter(slot, after, slot, 100 * MILLI))
             .work(10_000, SIBLING, send(CHILDREN[0], 0, 2))
-            .work(10_000, GRANDCHILD, request(CHILDREN[1], Handler::Echo, 2))
-            .work(10_000, CHILDREN[1], request(HUB, Handler::Echo, 2));
+            .work(
+                10_000,
+                GRANDCHILD,
+                request(CHILDREN[1], Handler::Echo, 200, 2),
+            )
+            .work(10_000, CHILDREN[1], request(HUB, Handler::Echo, 200, 2));
         let report = run(&plan);
         assert_eq!(times(&report, "died_within_a_turn"), 1, "after {after}");
         unknown += times(&report, "outcome_unknown") + times(&report, "fate_unconfirmed");
@@ -219,7 +201,7 @@ fn a_relay_whose_network_comes_and_goes_loses_nothing_of_its_children() {
             .work(
                 200 + round * 10,
                 SIBLING,
-                request(CHILDREN[1], Handler::Echo, 2),
+                request(CHILDREN[1], Handler::Echo, 200, 2),
             )
             .work(200 + round * 10, CHILDREN[1], send(GRANDCHILD, 0, 5))
             .fault(203 + round * 10, Fault::Cut(cut));
@@ -238,8 +220,8 @@ fn a_relay_that_is_away_too_long_comes_back_as_a_new_instance_with_all_its_child
         .work(200, SIBLING, send(GRANDCHILD, 0, 3))
         .fault(300, Fault::Unreachable(RELAY, 12 * SECOND))
         .fault(301, Fault::Cut(RELAY))
-        .work(20_000, SIBLING, request(GRANDCHILD, Handler::Echo, 3))
-        .work(20_000, CHILDREN[1], request(HUB, Handler::Echo, 3));
+        .work(20_000, SIBLING, request(GRANDCHILD, Handler::Echo, 200, 3))
+        .work(20_000, CHILDREN[1], request(HUB, Handler::Echo, 200, 3));
     let report = run(&plan);
     assert_eq!(times(&report, "outcome_reply"), 6, "{:?}", report.marks);
 }

@@ -1,45 +1,12 @@
 //! Identities and lives over several hubs, in simulated worlds.
 #![cfg(feature = "sim")]
 
-use switchboard_proto::sim::plan::{Fault, Handler, Reach, Work};
-use switchboard_proto::sim::{Plan, Report, World};
+mod sim_support;
 
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
+use switchboard_proto::sim::Plan;
+use switchboard_proto::sim::plan::{Fault, Handler, Reach};
 
-#[track_caller]
-fn run(plan: &Plan) -> Report {
-    let report = World::new(plan.clone()).run();
-    report.assert_kept(plan);
-    report
-}
-
-fn times(report: &Report, mark: &str) -> u64 {
-    report.marks.get(mark).copied().unwrap_or(0)
-}
-
-fn plain(to: usize, count: usize) -> Work {
-    Work::Send {
-        to,
-        namespace: 0,
-        bytes: 200,
-        attachments: 0,
-        count,
-        receipt: 0,
-    }
-}
-
-fn request(to: usize, count: usize) -> Work {
-    Work::Request {
-        to,
-        namespace: 1,
-        handler: Handler::Echo,
-        bytes: 200,
-        attachments: 0,
-        count,
-        deadline: None,
-    }
-}
+use sim_support::{SECOND, plain, request, run, times};
 
 /// A star with a second slot for a hub, which does not run yet.
 fn with_spare(seed: u64, members: usize, reach: Reach) -> (Plan, usize) {
@@ -60,7 +27,7 @@ fn nobody_who_lives_is_gone_after_an_outage_of_any_length() {
                 .fault(100 + outage * 1_000, Fault::Start(spare));
             for from in 1..5 {
                 for to in 1..5 {
-                    plan = plan.work(90_000, from, plain(to, 2));
+                    plan = plan.work(90_000, from, plain(to, 200, 2));
                 }
             }
             let report = run(&plan);
@@ -86,7 +53,7 @@ fn no_identity_that_a_member_has_seen_is_given_again_by_the_next_hub() {
                 .fault(901 + gap, Fault::Start(2))
                 .fault(2_000 + gap, Fault::Kill(3))
                 .fault(2_100 + gap, Fault::Start(3))
-                .work(30_000, 1, request(2, 1));
+                .work(30_000, 1, request(2, Handler::Echo, 200, 1));
             let report = run(&plan);
             assert_eq!(times(&report, "outcome_reply"), 1);
         }
@@ -101,7 +68,7 @@ fn whoever_lies_about_others_harms_nobody() {
     }
     for from in 1..4 {
         for to in 1..4 {
-            plan = plan.work(500, from, plain(to, 5));
+            plan = plan.work(500, from, plain(to, 200, 5));
         }
     }
     let report = run(&plan);
@@ -117,8 +84,8 @@ fn a_member_that_is_stopped_while_its_hub_is_replaced_meets_the_others_again() {
         .fault(100, Fault::Pause(2, 60 * SECOND))
         .fault(200, Fault::Kill(0))
         .fault(300, Fault::Start(spare))
-        .work(90_000, 1, plain(2, 3))
-        .work(90_000, 2, plain(1, 3));
+        .work(90_000, 1, plain(2, 200, 3))
+        .work(90_000, 2, plain(1, 200, 3));
     let report = run(&plan);
     assert_eq!(report.delivered, 6);
     assert!(times(&report, "late_for_the_hub") > 0);
