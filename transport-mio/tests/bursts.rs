@@ -204,6 +204,7 @@ fn an_answer_does_not_wait_for_a_handler_that_was_slow_the_last_time() {
     let gate = made.unwrap();
     let slow = member.request(GATE, &()).to(Hub).send().unwrap();
     gate.begun.recv_timeout(PATIENCE).unwrap();
+    // What it takes, so that it counts as slow (above 50 us): nobody waits for this to happen.
     std::thread::sleep(Duration::from_millis(1));
     gate.open.send(()).unwrap();
     slow.wait().unwrap();

@@ -133,16 +133,14 @@ fn tell(mut client: Loop, args: &Args) -> Done {
             if !error.is_full() {
                 return Err(error.into());
             }
-            client.turn(None)?;
-            while client.board.poll_incoming().is_some() {}
+            client.turn_unheard(None)?;
             let message = error.into_message().ok_or("it comes back whole")?;
             result = client.board.resend(message, Default::default());
         }
     }
     report::begun(args.count, begun)?;
     loop {
-        client.turn(None)?;
-        while client.board.poll_incoming().is_some() {}
+        client.turn_unheard(None)?;
     }
 }
 
@@ -162,16 +160,14 @@ fn pass_descriptors(mut client: Loop, args: &Args) -> Done {
                 return Err(error.into());
             };
             // The receiver's node says when it has received some.
-            client.turn(Some(Duration::from_millis(1)))?;
-            while client.board.poll_incoming().is_some() {}
+            client.turn_unheard(Some(Duration::from_millis(1)))?;
             let message = error.into_message().ok_or("it comes back whole")?;
             result = client.board.resend(message, Default::default());
         }
     }
     report::begun(args.count, begun)?;
     loop {
-        client.turn(None)?;
-        while client.board.poll_incoming().is_some() {}
+        client.turn_unheard(None)?;
     }
 }
 
@@ -201,10 +197,16 @@ impl Loop {
         self.board.drive()
     }
 
+    /// A turn of which nothing that came is of interest.
+    fn turn_unheard(&mut self, most: Option<Duration>) -> io::Result<()> {
+        self.turn(most)?;
+        while self.board.poll_incoming().is_some() {}
+        Ok(())
+    }
+
     fn connected(&mut self) -> io::Result<()> {
         while !self.board.is_connected() {
-            self.turn(None)?;
-            while self.board.poll_incoming().is_some() {}
+            self.turn_unheard(None)?;
         }
         Ok(())
     }
