@@ -11,6 +11,7 @@ use crate::hub::egress::{Overrun, Unwritten};
 use crate::id::{InstanceId, LinkId};
 use crate::link::bonds::Bond;
 use crate::link::rx::Received;
+use crate::output::Event;
 use crate::relay::Relay;
 use crate::wire::{CloseCode, Header, Kind, Returned, limits};
 
@@ -19,8 +20,7 @@ impl<F> Node<F> {
     pub(super) fn on_frame_from_below(&mut self, id: LinkId, received: Received<'_, F>) {
         let header = received.frame.header;
         let carried = received.attachments.len() as u64;
-        let bond = self.links.get(id).and_then(|l| l.bonds.of(header.source));
-        match bond {
+        match self.bond(id, header.source) {
             Some(Bond::Own | Bond::Relayed) => {}
             Some(Bond::Left) => {
                 // It was under way when its source left; whoever sent it asks anew.
@@ -141,8 +141,9 @@ impl<F> Node<F> {
         let rule = "more was sent than the receiver allows";
         match self.routes.contains_key(&source) {
             true => self.expel(source, why.close_code(), rule),
-            // It is behind the hub, which judges it; here nothing more of it is believed.
-            false => self.emit(crate::output::Event::PeerFault {
+            // It is behind the hub, so its link is not this node's to close: what it had queued here is
+            // dropped, and the application is told.
+            false => self.emit(Event::PeerFault {
                 instance: source,
                 rule,
             }),
