@@ -40,7 +40,7 @@ struct World {
     members: Vec<Member>,
     now: Instant,
     payload: Bytes,
-    /// Bytes of one member that the hub has not read, and of the hub by its links.
+    /// Bytes of the first member that the hub has not read, and of the hub by its links.
     to_hub: Vec<BytesMut>,
     from_hub: Vec<(LinkId, BytesMut)>,
     buffer: BytesMut,
@@ -86,6 +86,22 @@ impl World {
             any = true;
         }
         any
+    }
+
+    /// Lets the first member write all that it has.
+    fn write_up(&mut self) {
+        let from = &mut self.members[0].node;
+        while write(from, self.now, &mut self.buffer, |_, bytes| {
+            self.to_hub.push(bytes);
+        }) {}
+    }
+
+    /// Lets the hub read it.
+    fn read_up(&mut self) {
+        let from = self.members[0].down;
+        for bytes in self.to_hub.drain(..) {
+            read(&mut self.hub, self.now, from, bytes);
+        }
     }
 
     /// Moves all plans of the hub to its members.
@@ -219,8 +235,13 @@ fn measured_send(world: &mut World) {
 }
 
 #[inline(never)]
-fn measured_carry(world: &mut World) {
-    world.carry_up(0);
+fn measured_plan(world: &mut World) {
+    world.write_up();
+}
+
+#[inline(never)]
+fn measured_accept(world: &mut World) {
+    world.read_up();
 }
 
 #[inline(never)]
@@ -239,10 +260,7 @@ fn measured_marks(world: &mut World) {
 /// The hub's part of what one member sends to another.
 #[inline(never)]
 fn measured_hub(world: &mut World) {
-    let from = world.members[0].down;
-    for bytes in world.to_hub.drain(..) {
-        read(&mut world.hub, world.now, from, bytes);
-    }
+    world.read_up();
     while write(
         &mut world.hub,
         world.now,
@@ -257,10 +275,7 @@ fn before_hub(world: &mut World) {
     for _ in 0..BATCH {
         world.send(0, Target::Peer(PeerId(3)));
     }
-    let from = &mut world.members[0].node;
-    while write(from, world.now, &mut world.buffer, |_, bytes| {
-        world.to_hub.push(bytes);
-    }) {}
+    world.write_up();
 }
 
 fn after_hub(world: &mut World) {
@@ -318,7 +333,8 @@ const WORKS: [Work; 4] = [
         members: 1,
         steps: &[
             ("send", measured_send),
-            ("plan, cut and accept", measured_carry),
+            ("plan and write", measured_plan),
+            ("cut and accept", measured_accept),
             ("deliver", measured_deliver),
             ("marks", measured_marks),
         ],
