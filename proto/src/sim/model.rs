@@ -69,7 +69,8 @@ pub struct Model {
     dead: BTreeSet<Process>,
     /// Processes that the network may have separated from the rest for too long.
     separated: BTreeSet<Process>,
-    /// When a process died, or was first separated.
+    /// When a process died, or else was last separated. Who was not there yet at an earlier loss is
+    /// surprised by the next one.
     lost: BTreeMap<Process, Instant>,
     /// When the first was told that the second is gone.
     told: BTreeMap<(Process, Process), Instant>,
@@ -118,13 +119,13 @@ impl Model {
     /// A process died.
     pub fn died(&mut self, now: Instant, process: Process) {
         self.dead.insert(process);
-        self.lost.entry(process).or_insert(now);
+        self.lost.insert(process, now);
     }
 
     /// The world has done to a process what may rightly have it declared gone while it lives.
     pub fn separated(&mut self, now: Instant, process: Process) {
         self.separated.insert(process);
-        self.lost.entry(process).or_insert(now);
+        self.lost.insert(process, now);
     }
 
     /// A process was stopped, and goes on at `until`.

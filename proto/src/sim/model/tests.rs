@@ -147,7 +147,18 @@ fn a_sender_may_not_know_after_a_death_a_deadline_or_a_cancellation() {
     let mut cancelled = world();
     cancelled.cancelled(Uid(3));
     cancelled.outcome(at(5), A, Uid(3), Outcome::Unknown);
-    for model in [dead, late, cancelled] {
+    // Who is newer than the first loss of a process knows no more of the second.
+    let mut again = world();
+    again.separated(at(1), B);
+    again.started(at(2), C, 2);
+    let accepted = Accepted {
+        from: C,
+        ..again.messages[&Uid(1)].accepted.clone()
+    };
+    again.accepted(at(3), Uid(4), accepted);
+    again.died(at(4), B);
+    again.fate(at(5), Uid(4), Fate::Unconfirmed, &[]);
+    for model in [dead, late, cancelled, again] {
         assert!(model.violations().is_empty(), "{:?}", model.violations());
     }
     let mut none = world();
