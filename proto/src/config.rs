@@ -1,14 +1,17 @@
 //! Every limit and interval as plain data, each with its default and the reason for it.
 
+mod check;
+
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::{ConfigError, ConfigValue};
+
+pub(crate) use check::LEAST_BUDGET;
+
 use crate::id::PeerName;
 use crate::wire::limits;
-
-/// The smallest receive budget: what a sender may count on before it knows more.
-pub(crate) const LEAST_BUDGET: u64 = 16 * 1024;
 
 /// Whether a node is the hub of its application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +43,6 @@ pub struct Config {
     /// The credit with which a flow starts. It doubles each time its sender is blocked. Default
     /// 64 KiB: one full write.
     pub first_window: u64,
-    /// What a sender may send before it has credit, once for each pair of instances.
-    pub first_contact: FirstContact,
     /// Cost in bytes set aside for replies under way to this node. Default 16 MiB: a reply must
     /// never wait for unread events.
     pub reply_reserve: u64,
@@ -125,7 +126,6 @@ impl Default for Config {
             receive_budget: 8 << 20,
             flow_floor: 1024,
             first_window: 64 << 10,
-            first_contact: FirstContact::default(),
             reply_reserve: 16 << 20,
             reply_credit: 16 << 10,
             message_cap: 16 << 20,
@@ -153,156 +153,6 @@ impl Default for Config {
             mark_delay: Duration::from_millis(25),
             reconnect: Reconnect::default(),
         }
-    }
-}
-
-/// What an attachment may take once the hub was dialled.
-const MARGIN: Duration = Duration::from_secs(1);
-
-/// A value of [`Config`] that cannot work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("config: {field} is {value}, but must be {rule}")]
-pub struct ConfigError {
-    /// The field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// What it must be.
-    pub rule: &'static str,
-}
-
-impl Config {
-    /// Checks what would make the protocol stand still.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(&'static str, u64, bool, &'static str); 14] = [
-            (
-                "receive_budget",
-                self.receive_budget,
-                self.receive_budget >= LEAST_BUDGET,
-                "at least 16 KiB",
-            ),
-            (
-                "flow_floor",
-                self.flow_floor,
-                self.flow_floor >= 640 && self.flow_floor <= self.receive_budget / 16,
-                "at least 640 bytes (a small slice) and at most a sixteenth of receive_budget",
-            ),
-            (
-                "reply_credit",
-                u64::from(self.reply_credit),
-                self.reply_credit >= 1024 && u64::from(self.reply_credit) <= self.reply_reserve,
-                "at least 1 KiB and at most reply_reserve",
-            ),
-            (
-                "message_cap",
-                self.message_cap,
-                self.message_cap <= self.reassembly_cap / 4,
-                "at most a quarter of reassembly_cap, which is the share of a pair",
-            ),
-            (
-                "message_cap",
-                self.message_cap,
-                u32::try_from(self.message_cap).is_ok(),
-                "below 4 GiB",
-            ),
-            (
-                "reply_reserve",
-                self.reply_reserve,
-                self.reply_reserve / u64::from(self.reply_credit.max(1)) <= 32_768,
-                "at most 32,768 times reply_credit: a mark names the flow of each reply, in one frame",
-            ),
-            (
-                "namespaces",
-                self.namespaces as u64,
-                self.namespaces <= limits::NAMESPACES,
-                "at most 1,024, which every hub takes",
-            ),
-            (
-                "names",
-                self.names as u64,
-                self.names <= limits::NAMES,
-                "at most 1,024, which every hub takes",
-            ),
-            (
-                "answers",
-                self.answers as u64,
-                self.answers >= 64 * 1024,
-                "at least 64 KiB, so that a burst of attachments closes no link",
-            ),
-            (
-                "pending_requests",
-                self.pending_requests as u64,
-                self.pending_requests <= 1500,
-                "at most 1,500: a mark names the flow of each reply, in one frame",
-            ),
-            (
-                "attachments",
-                u64::from(self.attachments),
-                usize::from(self.attachments) <= limits::PAIR_ATTACHMENTS,
-                "at most 128, which a hub holds of one sender for one receiver",
-            ),
-            (
-                "attachments_pair",
-                self.attachments_pair as u64,
-                self.attachments_pair <= limits::PAIR_ATTACHMENTS,
-                "at most 128, which a hub holds of one sender for one receiver",
-            ),
-            (
-                "deadline",
-                self.deadline.as_millis() as u64,
-                !self.deadline.is_zero(),
-                "more than zero",
-            ),
-            (
-                "return_grace",
-                self.return_grace.as_millis() as u64,
-                self.role == Role::Member
-                    || self.return_grace >= self.reconnect.longest().saturating_add(MARGIN),
-                "at least a second above the longest delay of reconnect (max and its jitter), \
-                 within which every member that lives comes",
-            ),
-        ];
-        for (field, value, holds, rule) in rules {
-            if !holds {
-                return Err(ConfigError { field, value, rule });
-            }
-        }
-        self.reconnect.check()
-    }
-}
-
-/// What a sender may send to an instance before it has credit of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FirstContact {
-    /// Messages. Default 16.
-    pub messages: u32,
-    /// Their cost in bytes. Default 16 KiB.
-    pub bytes: u64,
-    /// Their attachments. Default 4.
-    pub attachments: u32,
-}
-
-impl Default for FirstContact {
-    fn default() -> Self {
-        Self {
-            messages: 16,
-            bytes: 16 * 1024,
-            attachments: 4,
-        }
-    }
-}
-
-impl FirstContact {
-    /// The values are part of the protocol: both ends count the same.
-    pub(crate) fn fits(&self, cost: u64, attachments: usize) -> bool {
-        self.messages > 0 && cost <= self.bytes && attachments <= self.attachments as usize
-    }
-
-    pub(crate) fn take(&mut self, cost: u64, attachments: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(cost);
-        self.attachments = self.attachments.saturating_sub(attachments as u32);
     }
 }
 
@@ -356,41 +206,6 @@ impl Reconnect {
             enabled: false,
             ..Self::default()
         }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let rules = [
-            (
-                "reconnect.first",
-                self.first.as_nanos() as u64,
-                !self.first.is_zero(),
-                "more than zero",
-            ),
-            (
-                "reconnect.factor",
-                u64::from(self.factor),
-                self.factor >= 1,
-                "at least 1",
-            ),
-            (
-                "reconnect.jitter",
-                u64::from(self.jitter),
-                self.jitter <= 100,
-                "at most 100",
-            ),
-        ];
-        for (field, value, holds, rule) in rules {
-            if !holds {
-                return Err(ConfigError { field, value, rule });
-            }
-        }
-        Ok(())
-    }
-
-    /// The longest delay between two attempts.
-    fn longest(&self) -> Duration {
-        let spread = self.max.saturating_mul(self.jitter) / 100;
-        self.max.saturating_add(spread)
     }
 
     /// The delay before the attempt with this number, counted from 0; `dice` is random.

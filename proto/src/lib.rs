@@ -178,7 +178,7 @@ mod timers;
 pub mod trace;
 pub mod wire;
 
-pub use config::{Config, ConfigError, FirstContact, Reconnect, Role};
+pub use config::{Config, ConfigError, ConfigValue, Reconnect, Role};
 pub use group::{Peer, Presence, Roster};
 pub use id::*;
 pub use inbox::{DeclareError, NameError, Names};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sources::{programs, quoted, workspace};
+use switchboard_proto::wire::limits;
 use switchboard_proto::{Config, Reconnect};
 
 const PAGE: &str = include_str!("../SCENARIOS.md");
@@ -115,11 +116,9 @@ fn scenario_f1_the_defaults_are_those_that_are_published() {
     assert_eq!(config.pending_requests, 1024);
     assert_eq!((config.namespaces, config.names), (1024, 1024));
     assert_eq!((config.attachments, config.attachments_pair), (16, 64));
-    let first = config.first_contact;
-    assert_eq!(
-        (first.messages, first.bytes, first.attachments),
-        (16, 16 << 10, 4)
-    );
+    assert_eq!(limits::FIRST_CONTACT_FRAMES, 16);
+    assert_eq!(limits::FIRST_CONTACT_BYTES, 16 << 10);
+    assert_eq!(limits::FIRST_CONTACT_ATTACHMENTS, 4);
     let reconnect = Reconnect {
         enabled: true,
         first: Duration::from_millis(50),

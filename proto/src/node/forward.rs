@@ -5,7 +5,6 @@
 use alloc::vec::Vec;
 
 use super::Node;
-use crate::config::Config;
 use crate::group::Roster;
 use crate::hub::egress::{Overrun, Unwritten};
 use crate::id::{InstanceId, LinkId};
@@ -100,7 +99,6 @@ impl<F> Node<F> {
                 links,
                 roster,
                 routes,
-                config,
                 relay,
                 ..
             } = self;
@@ -110,11 +108,7 @@ impl<F> Node<F> {
             };
             let bound = || {
                 let senders = routes.len().max(roster.len());
-                egress_bound(
-                    config,
-                    senders,
-                    allowance(roster, relay, header.destination),
-                )
+                egress_bound(senders, allowance(roster, relay, header.destination))
             };
             let Err(refused) = link.egress.push(&frame, attachments, lost, bound) else {
                 self.stats.forwarded += 1;
@@ -227,13 +221,11 @@ impl<F> Node<F> {
             routes,
             roster,
             relay,
-            config,
             ..
         } = self;
         let senders = routes.len().max(roster.len());
         for link in links.iter_mut() {
-            let bound =
-                |instance| egress_bound(config, senders, allowance(roster, relay, instance));
+            let bound = |instance| egress_bound(senders, allowance(roster, relay, instance));
             link.egress.rebound(bound);
         }
     }
@@ -269,7 +261,7 @@ fn allowance(roster: &Roster, relay: &Relay, instance: InstanceId) -> u64 {
 }
 
 /// What can be under way to an instance: what it allows, and the first contact of everybody.
-fn egress_bound(config: &Config, senders: usize, allowance: u64) -> u64 {
-    let first_contact = (senders as u64 + 64).saturating_mul(config.first_contact.bytes);
+fn egress_bound(senders: usize, allowance: u64) -> u64 {
+    let first_contact = (senders as u64 + 64).saturating_mul(limits::FIRST_CONTACT_BYTES);
     allowance.saturating_add(first_contact)
 }

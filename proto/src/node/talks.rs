@@ -37,17 +37,11 @@ impl<F> Node<F> {
             ends,
             out: Outbound::new(
                 ends,
-                self.config.first_contact,
                 self.config.attachments_pair,
                 slice_above,
                 instance == self.me.instance,
             ),
-            inb: Inbound::new(
-                instance,
-                self.config.first_contact,
-                self.config.first_window,
-                self.config.mark_delay,
-            ),
+            inb: Inbound::new(instance, self.config.first_window, self.config.mark_delay),
             queued: false,
             broken: false,
             mark_timer: false,

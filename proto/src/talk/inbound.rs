@@ -5,10 +5,10 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::first_contact::FirstContact;
 use super::ledger::Ledger;
 use super::recv_flow::{Assembly, RecvFlow};
 use super::rooms::Rooms;
-use crate::config::FirstContact;
 use crate::id::InstanceId;
 use crate::run_map::RunMap;
 use crate::time::Instant;
@@ -108,12 +108,7 @@ pub(crate) struct Inbound<F> {
 }
 
 impl<F> Inbound<F> {
-    pub(crate) fn new(
-        source: InstanceId,
-        first_contact: FirstContact,
-        window: u64,
-        mark_delay: Duration,
-    ) -> Self {
+    pub(crate) fn new(source: InstanceId, window: u64, mark_delay: Duration) -> Self {
         Self {
             source,
             next: 1,
@@ -122,7 +117,7 @@ impl<F> Inbound<F> {
             is_open: false,
             withheld: false,
             chosen: 0,
-            first_contact,
+            first_contact: FirstContact::whole(),
             window,
             unmarked: 0,
             unmarked_handles: 0,

@@ -4,6 +4,7 @@ mod commit;
 mod credit;
 pub(crate) mod draft;
 mod ending;
+mod first_contact;
 pub(crate) mod inbound;
 mod ledger;
 mod log;

@@ -9,9 +9,9 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::draft::{Draft, DraftPool};
+use super::first_contact::FirstContact;
 use super::log::Log;
 use super::send_flow::{Next, SendFlow};
-use crate::config::FirstContact;
 use crate::id::{InstanceId, MessageId};
 use crate::run_map::RunMap;
 use crate::time::Instant;
@@ -96,7 +96,6 @@ impl<F> Outbound<F> {
     /// `loopback`: the other end is this very node, so handles are moved into the plan.
     pub(crate) fn new(
         ends: Ends,
-        first_contact: FirstContact,
         attached_most: usize,
         slice_above: usize,
         loopback: bool,
@@ -110,7 +109,7 @@ impl<F> Outbound<F> {
             flows: RunMap::new(),
             turn: VecDeque::new(),
             blocked: Vec::new(),
-            first_contact,
+            first_contact: FirstContact::whole(),
             attached_most,
             held_back: Vec::new(),
             receipts: BTreeMap::new(),

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::draft::Draft;
-use crate::config::FirstContact;
+use super::first_contact::FirstContact;
 use crate::id::MessageId;
 use crate::short_queue::ShortQueue;
 use crate::wire::flow::{LEAST_COST, MAX_FLOW, cost};
@@ -281,10 +281,8 @@ mod tests {
     }
 
     fn blocked(flow: &SendFlow<()>) -> BlockedBody {
-        let spent = FirstContact {
-            messages: 0,
-            ..FirstContact::default()
-        };
+        let mut spent = FirstContact::whole();
+        spent.take(u64::MAX, 0);
         match flow.next(&spent) {
             Next::Blocked(blocked) => blocked,
             other => panic!("{other:?}"),

@@ -21,6 +21,13 @@ pub const NAMES: usize = 1024;
 /// How many frames that need no credit a conversation may have on their way, without their
 /// receiver's mark: half of what a hub queues of them for one source.
 pub const UNCREDITED: u64 = 32_768;
+/// How many frames each conversation may send without credit, once. Both ends count, so no
+/// configuration changes it; nor what follows.
+pub const FIRST_CONTACT_FRAMES: u32 = 16;
+/// What these frames may cost together, in bytes.
+pub const FIRST_CONTACT_BYTES: u64 = 16 * 1024;
+/// How many attachments they may carry together.
+pub const FIRST_CONTACT_ATTACHMENTS: u32 = 4;
 /// How many hubs a frame may pass.
 pub const HOPS: u8 = 32;
 /// The longest namespace or event name in bytes.

@@ -278,17 +278,3 @@ fn what_a_peer_or_the_hub_takes_at_most_is_refused_beyond_at_the_sender_and_clos
     let now = world.now;
     world.nodes[1].reply(now, ticket, reply(b"")).unwrap();
 }
-
-#[test]
-fn a_limit_of_attachments_that_could_never_leave_is_no_configuration() {
-    for (most, pair, wrong) in [
-        (129, 128, Some("attachments")),
-        (128, 129, Some("attachments_pair")),
-        (128, 128, None),
-    ] {
-        let mut config = Config::default();
-        config.attachments = most;
-        config.attachments_pair = pair;
-        assert_eq!(config.check().err().map(|error| error.field), wrong);
-    }
-}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchboard_proto::wire::limits;
 use switchboard_proto::*;
 
 use crate::support::{Style, World, message, names, to};
@@ -94,7 +95,7 @@ fn an_unread_namespace_of_larger_messages_takes_one_at_a_time_beyond_its_credit(
         fill_unread(&mut world, from, 20_000);
     }
     let held = world.nodes[1].unread() as u64 * 20_000;
-    let contact = 24 * FirstContact::default().bytes;
+    let contact = 24 * limits::FIRST_CONTACT_BYTES;
     assert!(held <= 512 * 1024 + contact + 24 * 20_000, "{held}");
     for _ in 0..20 {
         assert!(tell(&mut world, 26, READ, 20_000));

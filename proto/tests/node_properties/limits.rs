@@ -38,27 +38,6 @@ fn a_name_too_many_is_refused_with_the_limit_and_the_earlier_ones_stay() {
     hub.declare(now, second, names(&[], &["d"])).unwrap();
 }
 
-#[test]
-fn a_limit_that_no_hub_would_take_is_no_configuration() {
-    type Tune = fn(&mut Config);
-    let wrong: [(&str, Tune); 4] = [
-        ("namespaces", |config| config.namespaces = 1025),
-        ("names", |config| config.names = 1025),
-        ("answers", |config| config.answers = 10),
-        ("reply_reserve", |config| {
-            config.reply_credit = 1024;
-            config.reply_reserve = 32 << 20 | 1024;
-        }),
-    ];
-    for (field, tune) in wrong {
-        let mut config = Config::default();
-        tune(&mut config);
-        let error = config.check().unwrap_err();
-        assert_eq!(error.field, field);
-        assert!(error.to_string().contains(field), "{error}");
-    }
-}
-
 /// An event of a namespace with this name, on the raw peer's first contact or credit.
 fn event_of(raw: &mut Raw, hub: InstanceId, namespace: &str, bits: u8) -> Vec<u8> {
     let header = |header: &mut Header| {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use switchboard_proto::wire::limits;
 use switchboard_proto::*;
 
 use crate::support::{Dice, Handle, Style, World, message, to};
@@ -93,7 +94,7 @@ fn hazard_q1_with_an_application_that_does_not_read_its_node_holds_the_budget_an
             .iter()
             .map(|delivery| wire::flow::cost(wire::Header::LEN + 7 + delivery.payload.len()))
             .sum();
-        let contact = 4 * FirstContact::default().bytes;
+        let contact = 4 * limits::FIRST_CONTACT_BYTES;
         // Large messages have the reassembly cap for them.
         let room = if size > 20_000 { 64 << 20 } else { 0 };
         assert!(held <= BUDGET + contact + room, "{size}: {held} bytes held");

@@ -13,6 +13,7 @@ use crate::sim::model::Process;
 use crate::sim::plan::Plan;
 use crate::time::Instant;
 use crate::trace::Log;
+use crate::wire::limits;
 
 /// What a run has shown.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl World {
             // The least that a message costs bounds their number by the budget; beside it each sender
             // has its first contact.
             let senders = self.plan.nodes.len() as u64;
-            let first = u64::from(start.config.first_contact.messages);
+            let first = u64::from(limits::FIRST_CONTACT_FRAMES);
             let most = start.config.receive_budget / 128 + senders * first * 2;
             let unread = running.node.unread() as u64;
             if unread > most {
