@@ -71,7 +71,9 @@ pub enum Event<F> {
     GaveUp,
     /// The hub holds this node for gone; it begins anew as another instance.
     Fenced,
-    /// The hub refused this node.
+    /// The hub refused this node. It is asked again by the rules of `Config::reconnect`, which
+    /// [`Event::Reconnecting`] tells; over a link that was there from the beginning only where the
+    /// reason [may pass](crate::wire::AttachRefusal::may_pass).
     AttachRefused(crate::wire::AttachRefusal),
     /// The roster names everybody who lives.
     RosterComplete,

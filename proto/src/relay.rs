@@ -47,8 +47,7 @@ struct Child {
     link: LinkId,
     /// The last attachment that it asked for.
     attach: Attach,
-    /// Whether another process speaks for it to this one.
-    relayed: bool,
+    place: Place,
     stage: Stage,
     /// Whether a hub has ever attached it over this node.
     was_attached: bool,
@@ -64,6 +63,17 @@ struct Child {
     known_bytes: usize,
     /// Whether it stands in [`Relay::speaking`].
     speaks: bool,
+}
+
+/// Where an instance lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the other end of its link.
+    Here,
+    /// Behind the process there, which speaks for it.
+    Behind,
+    /// As [`Place::Behind`], and has no other way: it ends with that process.
+    Tied,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +117,15 @@ pub(crate) struct Impatient;
 
 /// Asking and answering.
 impl Relay {
-    /// An instance asks to be attached over a link that carries so many attachments of a message.
-    pub(crate) fn attach(&mut self, link: LinkId, attach: Attach, attachments: u8) -> Asking {
+    /// An instance asks to be attached over a link that carries so many attachments of a message, and
+    /// at whose other end is the `speaker`, if that one is attached.
+    pub(crate) fn attach(
+        &mut self,
+        link: LinkId,
+        attach: Attach,
+        attachments: u8,
+        speaker: Option<InstanceId>,
+    ) -> Asking {
         let instance = attach.instance;
         let refused = |reason| {
             Asking::Refused(AttachRefused {
@@ -131,12 +148,21 @@ impl Relay {
         let was_attached = before.is_some_and(|child| child.was_attached);
         let held = before.is_some_and(|child| child.held);
         self.untell(instance);
+        let place = match (attach.relayed, attach.tied) {
+            (false, _) => Place::Here,
+            (true, false) => Place::Behind,
+            (true, true) => Place::Tied,
+        };
+        // For the hub it is tied to this node, so all on the way from here must be.
+        let speaker = speaker.and_then(|speaker| self.children.get(&speaker));
+        let tied = place == Place::Here || speaker.is_some_and(|speaker| speaker.attach.tied);
         let child = Child {
             link,
-            relayed: attach.relayed,
+            place,
             attach: Attach {
                 attachments: attach.attachments.min(attachments),
                 relayed: true,
+                tied: attach.tied && tied,
                 ..attach
             },
             stage: Stage::Waiting,
@@ -163,10 +189,10 @@ impl Relay {
         child.stage = Stage::Attached;
         child.was_attached = true;
         child.held = true;
-        if !child.relayed {
+        if child.is_here() {
             self.untold.insert(answer.instance);
         }
-        Some((child.link, child.relayed))
+        Some((child.link, !child.is_here()))
     }
 
     /// The hub has not attached an instance, which is forgotten with that, unless the hub has it by
@@ -177,7 +203,7 @@ impl Relay {
         if !asked {
             return None;
         }
-        let (link, told) = (child.link, !child.relayed);
+        let (link, told) = (child.link, child.is_here());
         if !child.held || answer.reason == AttachRefusal::Fenced {
             self.forget(answer.instance);
             return Some((link, true));
@@ -331,10 +357,10 @@ impl Relay {
                 Stage::Attached => {
                     child.stage = Stage::Lost;
                     // One that speaks for it hears of the loss itself, and tells it.
-                    told.extend((!child.relayed).then_some((*instance, child.link)));
+                    told.extend(child.is_here().then_some((*instance, child.link)));
                 }
                 // Who speaks for it asks for it again, if it still lives then.
-                Stage::Asked | Stage::Waiting if child.relayed => child.stage = Stage::Lost,
+                Stage::Asked | Stage::Waiting if !child.is_here() => child.stage = Stage::Lost,
                 Stage::Asked | Stage::Waiting => {
                     child.stage = Stage::Waiting;
                     waiting.push(*instance);
@@ -349,12 +375,12 @@ impl Relay {
         (told, ended)
     }
 
-    /// Those that came over a link, and whether each lives behind the process at its other end.
-    pub(crate) fn over(&self, link: LinkId) -> Vec<(InstanceId, bool)> {
+    /// Those that came over a link, and where each lives.
+    pub(crate) fn over(&self, link: LinkId) -> Vec<(InstanceId, Place)> {
         let leaving = |child: &Child| matches!(child.stage, Stage::Leaving { .. });
         let all = self.children.iter();
         all.filter(|(_, child)| child.link == link && !leaving(child))
-            .map(|(instance, child)| (*instance, child.relayed))
+            .map(|(instance, child)| (*instance, child.place))
             .collect()
     }
 
@@ -406,6 +432,11 @@ impl Relay {
 }
 
 impl Child {
+    /// Whether it lives at the other end of its link.
+    fn is_here(&self) -> bool {
+        self.place == Place::Here
+    }
+
     /// What this one wants said next.
     fn say(&mut self) -> Option<Up> {
         let instance = self.attach.instance;

@@ -26,6 +26,7 @@ fn attach_with(raw: &Raw, counter: u64, known: Known) -> Vec<u8> {
         known,
         more: false,
         relayed: false,
+        tied: false,
     };
     raw.control(Kind::ATTACH, |body| attach.encode(body))
 }

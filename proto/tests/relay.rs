@@ -223,26 +223,6 @@ fn what_was_under_way_of_an_instance_that_has_left_is_no_forgery() {
 }
 
 #[test]
-fn the_death_of_a_relay_is_not_that_of_those_behind_it() {
-    let mut world = World::new(1);
-    world.serve_all(&[], &["tell"]);
-    let (relay, child) = relay(&mut world);
-    world.cut(relay.wire);
-    assert!(is_gone(&world, &relay));
-    let roster = world.nodes[0].roster();
-    let left = roster.by_instance(child.instance).map(|peer| peer.presence);
-    assert_eq!(
-        left,
-        Some(Presence::Detached),
-        "it has its time to come back"
-    );
-    let mut back = Raw::stranger(&mut world, 0x22, Medium::Local);
-    let says = [back.hello(), back.attach(2)].concat();
-    back.says(&mut world, &says);
-    assert!(hears(&mut world, &mut back, 1));
-}
-
-#[test]
 fn a_relay_that_has_lost_its_hub_says_so_and_passes_on_who_asks_again() {
     let mut world = World::unconnected(
         1,

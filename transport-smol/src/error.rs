@@ -51,7 +51,8 @@ pub enum JoinError {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The hub was reached and does not take this peer. It is tried again by the rules of
-    /// `Config::reconnect`; a name can become free.
+    /// `Config::reconnect`; a name can become free. A child, which cannot choose its name, waits for
+    /// that, and is told this only when the rules allow no further attempt.
     #[error("the hub refused this peer: {0}")]
     Refused(AttachRefusal),
     /// The rules of `Config::reconnect` allow no further attempt, or the last one failed with what

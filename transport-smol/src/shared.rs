@@ -232,11 +232,14 @@ impl State {
         if self.engine.node_ref().is_connected() {
             return Some(Ok(()));
         }
-        if let Some(reason) = self.connection.refused {
+        let gave_up = self.connection.gave_up;
+        // A child has its name from its parent and cannot choose another: it waits until it is free.
+        if let Some(reason) = self.connection.refused
+            && (gave_up || self.engine.dials())
+        {
             return Some(Err(ConnectionError::Refused(reason)));
         }
         let last = || self.connection.fault.clone().unwrap_or_default();
-        let gave_up = self.connection.gave_up;
         gave_up.then(|| Err(ConnectionError::GaveUp { last: last() }))
     }
 

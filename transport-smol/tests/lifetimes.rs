@@ -12,10 +12,11 @@ use std::time::Duration;
 use common::{Place, run, until, world};
 use futures_lite::StreamExt;
 use switchboard_os::process::{Channel, ENV_NAME, Exit, SpawnSpec};
+use switchboard_os::{Stream, socketpair};
 use switchboard_proto::Hangup;
 use switchboard_smol::{
-    Builder, ConnectionError, Cx, Fault, Hub, JoinError, PeerId, Reconnect, RequestError, Side,
-    State, UnknownCause, builder, join, listen,
+    AttachRefusal, Builder, ConnectionError, Cx, Fault, Generation, Hub, JoinError, PeerId,
+    Reconnect, RequestError, Side, State, UnknownCause, builder, join, listen,
 };
 
 /// What this test program does when it is started as a child of itself.
@@ -234,6 +235,38 @@ fn a_name_that_a_living_peer_has_is_refused() {
             .await
             .unwrap_err();
         assert!(matches!(error, JoinError::Name(_)), "{error}");
+    });
+}
+
+#[test]
+fn a_child_whose_name_is_taken_waits_until_it_is_free() {
+    let place = Place::new();
+    run(async {
+        let (hub, mut members) = world(&place, &["kid"]).await;
+        let child = |config: Reconnect| {
+            let (parent_end, child_end) = socketpair().unwrap();
+            hub.adopt(parent_end, Side::Child);
+            Builder::over(Stream::unix(child_end).unwrap())
+                .name("kid")
+                .config(move |it| it.reconnect = config)
+        };
+        let error = child(Reconnect::never()).join().await.unwrap_err();
+        let refused = ConnectionError::Refused(AttachRefusal::NameTaken);
+        assert!(
+            matches!(&error, JoinError::Connection(why) if *why == refused),
+            "{error}"
+        );
+        let kid = child(Reconnect::default()).open().unwrap();
+        let mut states = kid.state();
+        until(&mut states, |state| matches!(state, State::Refused(_))).await;
+        let joined = smol::spawn({
+            let kid = kid.clone();
+            async move { kid.connected().await }
+        });
+        drop(members.pop());
+        joined.await.unwrap();
+        let (_, generation) = kid.identity().unwrap();
+        assert_eq!(generation, Generation(2));
     });
 }
 

@@ -109,6 +109,8 @@ struct Holder {
     generation: Generation,
     counter: u64,
     local: bool,
+    /// Whether it ends with the process that speaks for it.
+    tied: bool,
     handover: bool,
     /// Whether it has been attached to an earlier hub, as it says.
     elder: bool,
@@ -165,6 +167,7 @@ impl IdentityTable {
             generation: Generation(1),
             counter: 0,
             local: true,
+            tied: false,
             handover: false,
             elder: false,
             detached_until: None,
@@ -223,6 +226,7 @@ impl IdentityTable {
             generation,
             counter: attach.counter,
             local,
+            tied: attach.tied,
             handover: attach.handover,
             elder,
             detached_until: None,
@@ -243,6 +247,14 @@ impl IdentityTable {
     pub(crate) fn detached(&mut self, now: Instant, instance: InstanceId, grace: Duration) -> Loss {
         let local = self.living.get(&instance).is_some_and(|h| h.local);
         self.away(now, instance, if local { Duration::ZERO } else { grace })
+    }
+
+    /// Who spoke for the instance has ended. One that had no other way ends with it: as this instance
+    /// nobody will ever hear of it again, so nobody has to wait for it, and its name is free for who
+    /// is started in its place. Another has the `grace` to come some other way.
+    pub(crate) fn orphaned(&mut self, now: Instant, instance: InstanceId, grace: Duration) -> Loss {
+        let tied = self.living.get(&instance).is_some_and(|h| h.tied);
+        self.away(now, instance, if tied { Duration::ZERO } else { grace })
     }
 
     /// An instance has left its link and lives, as it says itself; or may live. It has the `grace` to

@@ -137,6 +137,7 @@ impl World {
             more: known.len() > 1,
             known: known[0].clone(),
             relayed: false,
+            tied: false,
         };
         match self.table.attach(self.now, &attach, process.local) {
             Ok(given) => {
@@ -370,6 +371,7 @@ fn found(now: Instant, hub: InstanceId) -> (IdentityTable, HubRoster) {
         known: Known::default(),
         more: false,
         relayed: false,
+        tied: false,
     };
     let (id, generation) = table.identity(hub).expect("the hub has an identity");
     let given = Assignment {

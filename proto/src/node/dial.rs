@@ -1,4 +1,4 @@
-//! When the hub is dialled again.
+//! When the hub is dialled again, or asked again over a link that stays.
 
 use super::{Node, Timer};
 use crate::output::{DialId, Event, Output};
@@ -76,14 +76,28 @@ impl<F> Node<F> {
         if self.closed || !self.dial.dials {
             return;
         }
+        match self.next_attempt() {
+            Some(at) => self.timers.set(Timer::Dial, Some(at)),
+            None => self.emit(Event::GaveUp),
+        }
+    }
+
+    /// The hub has refused this node for what may pass, and the link to it is the only one there will
+    /// be: it asks again over it, by the same rules. `false` if these allow no further attempt.
+    pub(super) fn ask_again(&mut self) -> bool {
+        let at = self.next_attempt().filter(|_| !self.closed);
+        self.timers.set(Timer::Attach, at);
+        at.is_some()
+    }
+
+    fn next_attempt(&mut self) -> Option<Instant> {
         let rule = self.config.reconnect;
         let since = *self.dial.since.get_or_insert(self.now);
         let tired = rule
             .give_up
             .is_some_and(|after| self.now.saturating_since(since) >= after);
         if !rule.enabled || tired {
-            self.emit(Event::GaveUp);
-            return;
+            return None;
         }
         let after = rule.delay(self.dial.attempt, self.rng.next_u64());
         self.dial.attempt += 1;
@@ -91,6 +105,6 @@ impl<F> Node<F> {
             attempt: self.dial.attempt,
             after,
         });
-        self.timers.set(Timer::Dial, Some(self.now + after));
+        Some(self.now + after)
     }
 }

@@ -31,6 +31,32 @@ pub(super) enum Parting {
     Returns,
     /// It said nothing.
     Silent,
+    /// This node has closed its link.
+    Expelled,
+    /// Who spoke for it has ended.
+    Orphaned,
+}
+
+impl Parting {
+    /// Whether it is the end of the instance. Over the network only its own word is.
+    pub(super) fn is_end(self, medium: Medium) -> bool {
+        match self {
+            Self::Ended => true,
+            Self::Returns | Self::Orphaned => false,
+            Self::Silent | Self::Expelled => medium == Medium::Local,
+        }
+    }
+
+    /// What it means for those behind an instance that has left a link over this medium. They are
+    /// orphaned only where its process is known to have ended: what this node closes tells nothing
+    /// of that, and over the network neither does silence.
+    pub(super) fn of_those_behind(self, medium: Medium) -> Self {
+        match self {
+            Self::Ended => Self::Orphaned,
+            Self::Silent if medium == Medium::Local => Self::Orphaned,
+            Self::Silent | Self::Returns | Self::Expelled | Self::Orphaned => Self::Returns,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -306,7 +332,8 @@ impl<F> Node<F> {
             Parting::Ended if hub.identities.gone(now, instance) => Loss::Gone,
             Parting::Ended => Loss::Unknown,
             Parting::Returns => hub.identities.away(now, instance, grace),
-            Parting::Silent => hub.identities.detached(now, instance, grace),
+            Parting::Silent | Parting::Expelled => hub.identities.detached(now, instance, grace),
+            Parting::Orphaned => hub.identities.orphaned(now, instance, grace),
         };
         let unwritten = self.forget_route(instance);
         match loss {

@@ -11,9 +11,8 @@ use crate::hub::declarations::DeclareLimits;
 use crate::hub::roster::HubRoster;
 use crate::id::{InstanceId, LinkId};
 use crate::link::bonds::Bond;
-use crate::link::life::Medium;
 use crate::link::tx::Transmitter;
-use crate::relay::{Asking, Up};
+use crate::relay::{Asking, Place, Up};
 use crate::wire::{
     self, Attach, AttachRefusal, AttachRefused, Attached, CloseCode, Declare, Declared, Detach,
     Kind, KnownMore, NamespaceDeclaration, Returned, RosterPeer,
@@ -68,6 +67,7 @@ impl<F> Node<F> {
     pub(super) fn on_attach_below(&mut self, id: LinkId, attach: Attach) {
         let instance = attach.instance;
         let link = self.links.get(id);
+        let speaker = link.and_then(|link| link.bonds.own().next());
         let carries = match link.is_some_and(|link| link.config.attachments) {
             true => self.config.attachments,
             false => 0,
@@ -79,7 +79,7 @@ impl<F> Node<F> {
                 reason: AttachRefusal::Invalid,
                 generation: Default::default(),
             }),
-            false => self.relay.attach(id, attach, carries),
+            false => self.relay.attach(id, attach, carries, speaker),
         };
         match asking {
             Asking::Refused(answer) => {
@@ -197,17 +197,20 @@ impl<F> Node<F> {
         }
     }
 
-    /// A link to a child is over. On one machine that is the end of the process there; those behind
-    /// it may live on, and come back some other way.
+    /// A link to a child is over. On one machine that is the end of the process there. Those behind it
+    /// may live on and come back, unless they had no other way.
     pub(super) fn child_link_ended(&mut self, id: LinkId, parting: Parting) {
-        let medium = self.links.get(id).map(|link| link.config.medium);
-        let died = match parting {
-            Parting::Ended => true,
-            Parting::Returns => false,
-            Parting::Silent => medium == Some(Medium::Local),
+        let Some(medium) = self.links.get(id).map(|link| link.config.medium) else {
+            return;
         };
-        for (instance, relayed) in self.relay.over(id) {
-            self.lose_child(instance, died && !relayed);
+        let behind = parting.of_those_behind(medium);
+        for (instance, place) in self.relay.over(id) {
+            let gone = match place {
+                Place::Here => parting.is_end(medium),
+                Place::Tied => behind == Parting::Orphaned,
+                Place::Behind => false,
+            };
+            self.lose_child(instance, gone);
         }
     }
 

@@ -128,7 +128,15 @@ impl<F> Node<F> {
         }
     }
 
+    /// This node has waited to be attached over the only link that it has.
+    pub(super) fn attach_due(&mut self) {
+        if let Some(id) = self.uplink.link.filter(|_| !self.uplink.attached) {
+            self.ask_attachment(id);
+        }
+    }
+
     fn ask_attachment(&mut self, id: LinkId) {
+        self.timers.set(Timer::Attach, None);
         self.me.counter += 1;
         let mut known = known::parts(&self.roster, self.me.instance);
         self.uplink.known = known.split_off(1);
@@ -154,7 +162,15 @@ impl<F> Node<F> {
             known,
             more: !self.uplink.known.is_empty(),
             relayed: false,
+            tied: self.is_tied(),
         }
+    }
+
+    /// Whether this node has no other way to a hub than the link that was there from the beginning.
+    fn is_tied(&self) -> bool {
+        let link = self.uplink.link.and_then(|id| self.links.get(id));
+        let inherited = link.is_some_and(|link| link.config.origin == LinkOrigin::Inherited);
+        inherited && !self.dial.dials
     }
 
     pub(super) fn on_attached(&mut self, attached: &Attached) {
@@ -319,6 +335,9 @@ impl<F> Node<F> {
             }
         } else {
             self.emit(Event::AttachRefused(refused.reason));
+            if refused.reason.may_pass() && !self.dial.dials && self.ask_again() {
+                return;
+            }
         }
         self.close_link(id, CloseCode::Normal, "refused");
     }
@@ -356,23 +375,23 @@ impl<F> Node<F> {
         }
         // A goodbye of the peer is its end; so is, on one machine, an end without a word. Who closes
         // for another reason lives.
-        let parting = match code.filter(|_| by_peer) {
-            Some(CloseCode::Normal) => Parting::Ended,
-            Some(_) => Parting::Returns,
+        let parting = match code {
+            Some(CloseCode::Normal) if by_peer => Parting::Ended,
+            Some(_) if by_peer => Parting::Returns,
+            Some(_) => Parting::Expelled,
             None => Parting::Silent,
         };
         if self.hub.is_none() {
             return self.child_link_ended(id, parting);
         }
-        let attached: Vec<InstanceId> = match self.links.get(id) {
-            Some(link) => link.bonds.attached().collect(),
-            None => Vec::new(),
+        let Some(link) = self.links.get(id) else {
+            return;
         };
-        for instance in attached {
-            // Those for whom it has spoken may live on, and have their time to come back.
+        let behind = parting.of_those_behind(link.config.medium);
+        for instance in link.bonds.attached().collect::<Vec<_>>() {
             let parting = match self.bond(id, instance) {
                 Some(Bond::Own) => parting,
-                _ => Parting::Returns,
+                _ => behind,
             };
             self.lose_member(instance, parting);
         }
@@ -441,6 +460,7 @@ impl<F> Node<F> {
         self.uplink.attached = false;
         self.uplink.slices.clear();
         self.timers.set(Timer::Ready, None);
+        self.timers.set(Timer::Attach, None);
         self.all_paths_end();
         self.roster.hub_lost();
         self.hub_lost(died);

@@ -31,6 +31,7 @@ fn attach(instance: InstanceId, counter: u64) -> Attach {
         known: Known::default(),
         more: false,
         relayed: instance == GRANDCHILD,
+        tied: false,
     }
 }
 
@@ -68,7 +69,7 @@ fn known(instance: u64) -> KnownMore {
 }
 
 fn ask(relay: &mut Relay, at: u32, attach: Attach) -> Asking {
-    relay.attach(link(at), attach, 16)
+    relay.attach(link(at), attach, 16, None)
 }
 
 /// A relay with an attached child on link 1, and one behind that.
@@ -170,8 +171,8 @@ fn an_instance_that_comes_over_another_link_leaves_the_first() {
             moved_from: Some(link(1))
         }
     );
-    assert_eq!(relay.over(link(1)), [(GRANDCHILD, true)]);
-    assert_eq!(relay.over(link(2)), [(CHILD, false)]);
+    assert_eq!(relay.over(link(1)), [(GRANDCHILD, Place::Behind)]);
+    assert_eq!(relay.over(link(2)), [(CHILD, Place::Here)]);
     let late = ask(&mut relay, 1, attach(CHILD, 1));
     let Asking::Refused(answer) = late else {
         panic!("{late:?}");

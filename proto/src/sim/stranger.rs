@@ -88,6 +88,7 @@ pub(super) fn lies<'p>(
         known,
         more: false,
         relayed: false,
+        tied: false,
     };
     let mut says = Vec::new();
     let (own, link) = (instance, InstanceId::NONE);

@@ -158,32 +158,30 @@ impl Raw {
     }
 
     pub fn attach(&self, counter: u64) -> Vec<u8> {
-        self.attach_with(counter, None)
+        self.attach_with(counter, |_| ())
     }
 
     pub fn attach_as(&self, counter: u64, name: &str) -> Vec<u8> {
-        self.attach_with(counter, PeerName::new(name))
+        self.attach_with(counter, |attach| attach.name = PeerName::new(name))
     }
 
     /// Asks for an instance for which another speaks.
     pub fn attach_relayed(&self, counter: u64) -> Vec<u8> {
-        let attach = Attach {
-            relayed: true,
-            ..self.attachment(counter, None)
-        };
+        self.attach_with(counter, |attach| attach.relayed = true)
+    }
+
+    /// As [`Raw::attach`], with what `change` makes of it.
+    pub fn attach_with(&self, counter: u64, change: impl FnOnce(&mut Attach)) -> Vec<u8> {
+        let mut attach = self.attachment(counter);
+        change(&mut attach);
         self.control(Kind::ATTACH, |body| attach.encode(body))
     }
 
-    fn attach_with(&self, counter: u64, name: Option<PeerName>) -> Vec<u8> {
-        let attach = self.attachment(counter, name);
-        self.control(Kind::ATTACH, |body| attach.encode(body))
-    }
-
-    fn attachment(&self, counter: u64, name: Option<PeerName>) -> Attach {
+    fn attachment(&self, counter: u64) -> Attach {
         Attach {
             instance: self.instance,
             counter,
-            name,
+            name: None,
             identity: None,
             handover: false,
             budget: 1 << 20,
@@ -193,6 +191,7 @@ impl Raw {
             known: wire::Known::default(),
             more: false,
             relayed: false,
+            tied: false,
         }
     }
 

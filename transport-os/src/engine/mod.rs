@@ -163,6 +163,11 @@ impl Engine {
         self.dialler.impossible.take().map_or(Ok(()), Err)
     }
 
+    /// Whether the hub is reached by dialling, and not over a connection that was there already.
+    pub fn dials(&self) -> bool {
+        self.dialler.address.is_some()
+    }
+
     /// Takes over a connection that is there already, such as one to a child process.
     pub fn adopt(&mut self, stream: Stream, side: Side) -> LinkId {
         let origin = match side {

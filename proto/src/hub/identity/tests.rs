@@ -38,6 +38,7 @@ fn attach(instance: u64, counter: u64) -> Attach {
         known: Known::default(),
         more: false,
         relayed: false,
+        tied: false,
     }
 }
 

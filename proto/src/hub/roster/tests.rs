@@ -33,6 +33,7 @@ fn attach(n: u64, counter: u64) -> Attach {
         known: crate::wire::Known::default(),
         more: false,
         relayed: false,
+        tied: false,
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Attach {
     /// Whether it lives behind the process at the other end of the link, which speaks for it: the
     /// end of the link says nothing of its own end.
     pub relayed: bool,
+    /// Whether it has no other way to a hub, now or later, than over the process at the other end of
+    /// the link: it ends with that process.
+    pub tied: bool,
 }
 
 impl Attach {
@@ -69,6 +72,7 @@ impl Record for Attach {
         map.field(10, &self.known);
         map.field(11, &self.more);
         map.optional(12, &self.relayed.then_some(true));
+        map.optional(13, &self.tied.then_some(true));
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -85,6 +89,7 @@ impl Record for Attach {
             known: map.field(10)?,
             more: map.field(11)?,
             relayed: map.optional(12)?.unwrap_or(false),
+            tied: map.optional(13)?.unwrap_or(false),
         })
     }
 }
@@ -212,6 +217,11 @@ pub enum AttachRefusal {
 }
 
 impl AttachRefusal {
+    /// Whether who asks again later may be attached: somebody else has to end first.
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::NameTaken | Self::TooManyPeers)
+    }
+
     /// The reason with this number on the wire.
     pub const fn from_u8(number: u8) -> Option<Self> {
         Some(match number {

@@ -224,6 +224,7 @@ impl World {
             message_cap: 0,
             attachments: 0,
             relayed: false,
+            tied: false,
             reserve: 0,
             known: match witness {
                 true => process.knows(),
