@@ -2,42 +2,35 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_io::Timer;
-use switchboard_os::engine::SourceId;
-use switchboard_proto::{Answer, Instant};
+use switchboard_proto::Answer;
 
 use crate::cx::Cx;
 use crate::dispatch::{Dispatch, Done};
+use crate::lead::ROUNDS;
+use crate::pump::Said;
 use crate::service::Job;
-use crate::shared::{Shared, State, clock_now};
-use crate::sources::{Change, Report, Sources, collect};
+use crate::shared::{Shared, State};
 use crate::tasks::Tasks;
 use crate::wakeups::Key;
-
-/// Rounds in one poll; after them the executor has its turn.
-const ROUNDS: usize = 16;
 
 /// Drives one peer: reads its connections, keeps its deadlines and runs its handlers. It is done
 /// when the peer is closed, or when the last handle of it was dropped.
 ///
 /// Whoever got it from [`Builder::split`](crate::Builder::split) polls it, on any executor or under a
-/// bare `block_on`. While it is not polled nothing is received; operations of the peer still write
-/// what their sockets take, but for messages that follow another one within 50 us, which it writes
-/// together. Dropping it closes the peer: what waits ends with its reason.
-#[must_use = "without its driver a peer receives nothing"]
+/// bare `block_on`. While it is not polled no handler runs, and nothing is received but by requests
+/// and receipts that are waited for: the future that waits reads for the whole peer. Operations still
+/// write what their sockets take, but for messages that follow another one within 50 us, which are
+/// written together by whoever reads. Dropping it closes the peer: what waits ends with its reason.
+#[must_use = "without its driver a peer calls no handlers"]
 pub struct Driver {
     shared: Arc<Shared>,
-    sources: Sources,
     tasks: Tasks,
     limit: usize,
-    timer: Timer,
-    armed: Option<Instant>,
     round: Round,
 }
 
@@ -45,9 +38,6 @@ pub struct Driver {
 #[derive(Default)]
 struct Round {
     ready: Vec<Key>,
-    reports: Vec<Report>,
-    refused: Vec<(SourceId, io::Error)>,
-    changes: Vec<Change>,
     jobs: Vec<Job>,
     done: Vec<Done>,
     /// Of messages that are answered: they may be the last to hold the peer, so they are dropped
@@ -55,22 +45,12 @@ struct Round {
     spent: Vec<Cx>,
 }
 
-/// What the locked part of a round says.
-struct Said {
-    more: bool,
-    deadline: Option<Instant>,
-    closed: bool,
-}
-
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, limit: usize) -> Self {
         Self {
             shared,
-            sources: Sources::default(),
             tasks: Tasks::default(),
             limit,
-            timer: Timer::never(),
-            armed: None,
             round: Round::default(),
         }
     }
@@ -78,15 +58,17 @@ impl Driver {
     /// Looks at what woke the driver.
     fn look(&mut self) {
         let mut ready = mem::take(&mut self.round.ready);
-        self.shared.wakeups.take(&mut ready);
+        self.shared.wakeups.take_own(&mut ready);
         for key in ready.drain(..) {
             match key {
-                Key::Source(source) => self.round.reports.extend(self.sources.report(source)),
                 Key::Task(at) => {
                     if let Some(done) = self.tasks.run(at) {
                         self.finished(done);
                     }
                 }
+                Key::Watch => self.shared.pump().watch_is_over(),
+                // These are queued for whoever leads.
+                Key::Source(_) | Key::Deadline => {}
             }
         }
         self.round.ready = ready;
@@ -105,61 +87,49 @@ impl Driver {
         }
     }
 
-    /// The locked part: what was read and answered goes in, what is to be called comes out.
+    /// The locked part: what was answered goes in, what is to be called comes out. Where nobody else
+    /// does, reads and writes in between.
     fn turn(&mut self) -> Said {
         let room = self.limit.saturating_sub(self.tasks.len());
-        let round = &mut self.round;
-        self.shared.drive(|state| {
-            for (source, error) in round.refused.drain(..) {
-                state.engine.refused(source, error);
-            }
-            for report in &round.reports {
-                let Report {
-                    source,
-                    readable,
-                    writable,
-                } = *report;
-                state.engine.ready(source, readable, writable);
-            }
-            answer_all(state, &mut round.done, &mut round.spent);
-            let _ = state.engine.turn();
-            state.settle();
+        let Round {
+            jobs, done, spent, ..
+        } = &mut self.round;
+        let mut answer = |state: &mut State| answer_all(state, done, spent);
+        let mut take = |state: &mut State| {
             let State {
                 service, engine, ..
             } = state;
-            service.take(engine, room, &mut round.jobs);
+            service.take(engine, room, jobs);
             // What was taken gave credit back, which is to be written.
             state.settle();
-            collect(&mut state.engine, &mut round.changes);
-            Said {
-                more: state.engine.has_more() || state.service.has_incoming(),
-                deadline: state.arm(),
-                closed: state.closed,
+            state.service.has_incoming()
+        };
+        match self.shared.try_pump() {
+            Some(pump) => {
+                let (said, incoming) = self.shared.round(pump, answer, take);
+                Said {
+                    more: said.more || incoming || self.shared.wakeups.has_io(),
+                    ..said
+                }
             }
-        })
+            None => self.shared.with(|state| {
+                answer(state);
+                state.settle();
+                Said {
+                    more: take(state),
+                    for_driver: false,
+                    closed: state.closed,
+                }
+            }),
+        }
     }
 
     /// The rest of a round, without the lock. `true` if there is something for the next one.
     fn act(&mut self) -> bool {
         self.round.spent.clear();
         let wakeups = Arc::clone(&self.shared.wakeups);
-        let Round {
-            changes,
-            reports,
-            refused,
-            jobs,
-            ..
-        } = &mut self.round;
-        for change in changes.drain(..) {
-            refused.extend(self.sources.apply(change, &wakeups).err());
-        }
-        for report in reports.drain(..) {
-            if let Err(error) = self.sources.arm(report.source) {
-                refused.push((report.source, error));
-            }
-        }
-        let jobs = mem::take(jobs);
-        for job in jobs {
+        let mut jobs = mem::take(&mut self.round.jobs);
+        for job in jobs.drain(..) {
             // Without a peer left, it is closed in this moment, and nobody is to be called.
             let Some(handle) = self.shared.handle() else {
                 continue;
@@ -171,26 +141,8 @@ impl Driver {
                 self.finished(done);
             }
         }
-        !self.round.done.is_empty() || !self.round.refused.is_empty()
-    }
-
-    /// Sleeps until the deadline. `true` if it is over already.
-    fn sleep(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> bool {
-        // A timer that fires too early costs one look; to move it with every message would cost a
-        // lock and often a wake of the reactor.
-        if let Some(at) = deadline
-            && self.armed.is_none_or(|armed| at < armed)
-        {
-            self.armed = deadline;
-            // This clock stands still while the machine sleeps: then the timer fires late by as much
-            // as was left of it.
-            self.timer.set_after(at.saturating_since(clock_now()));
-        }
-        let over = Pin::new(&mut self.timer).poll(cx).is_ready();
-        if over {
-            self.armed = None;
-        }
-        over
+        self.round.jobs = jobs;
+        !self.round.done.is_empty()
     }
 }
 
@@ -226,8 +178,7 @@ impl Future for Driver {
             if said.closed {
                 return Poll::Ready(());
             }
-            let over = this.sleep(said.deadline, cx);
-            if !more && !over && this.shared.wakeups.is_empty() {
+            if !more && !this.shared.wakeups.has_own() {
                 return Poll::Pending;
             }
         }
@@ -239,6 +190,10 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.with(State::close);
+        // Somebody who makes a round meanwhile finds the peer closed, and does the same.
+        if let Some(mut pump) = self.shared.try_pump() {
+            pump.end();
+        }
     }
 }
 

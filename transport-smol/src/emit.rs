@@ -116,8 +116,10 @@ impl Future for Sending {
                 Ok(Submitted::Done(id)) => Poll::Ready(Ok(id)),
                 Ok(Submitted::Refused(error)) => Poll::Ready(Err(not_accepted(error))),
                 Ok(Submitted::Waits(op)) => {
-                    this.stage = Stage::Waits(Pending::new(this.peer.shared().clone(), op));
-                    Poll::Pending
+                    let mut pending = Pending::new(this.peer.shared().clone(), op);
+                    let begun = pending.begin(cx);
+                    this.stage = Stage::Waits(pending);
+                    this.end(begun)
                 }
                 Err(not_sent) => Poll::Ready(Err(not_sent)),
             };
@@ -125,10 +127,17 @@ impl Future for Sending {
         let Stage::Waits(pending) = &mut this.stage else {
             return Poll::Pending;
         };
-        match pending.poll(cx) {
+        let polled = pending.poll(cx);
+        this.end(polled)
+    }
+}
+
+impl Sending {
+    fn end(&mut self, polled: Poll<Progress>) -> Poll<Result<MessageId, NotSent>> {
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(progress) => {
-                this.stage = Stage::Over;
+                self.stage = Stage::Over;
                 Poll::Ready(end_of(progress))
             }
         }

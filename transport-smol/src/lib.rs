@@ -20,8 +20,8 @@
 //! included, and under a bare `block_on`: what waits for sockets and time is async-io's reactor,
 //! which has a thread of its own where nobody else turns it.
 //!
-//! An operation writes to its socket inline, in the caller's own task; there is no channel to the
-//! driver on the way out. Dropping never waits, never panics and needs no executor.
+//! An operation writes to its socket inline, in the caller's own task, and a future that waits for its
+//! reply reads in it: no other task is on the way. Dropping never waits, never panics and needs no executor.
 //!
 //! # Where to go on
 //!
@@ -47,9 +47,11 @@ mod emit;
 mod error;
 mod events;
 mod handler;
+mod lead;
 mod ops;
 mod outbound;
 mod peer;
+mod pump;
 mod queue;
 mod request;
 mod service;

@@ -145,6 +145,11 @@ impl Ops {
         (None, replaced)
     }
 
+    /// Whoever waits for this one looks by itself in a moment, and need not be woken.
+    pub(crate) fn quiet(&mut self, id: OpId) -> Option<Waker> {
+        self.slots.get_mut(id.0)?.waker.take()
+    }
+
     /// The future was dropped: a message that waits for room is never sent, a request is cancelled.
     pub(crate) fn abandon(&mut self, id: OpId, engine: &mut Engine) -> Option<Abandoned> {
         let op = self.slots.try_remove(id.0)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::lead::Lead;
 use crate::ops::{OpId, Progress};
 use crate::shared::Shared;
 
@@ -11,6 +12,7 @@ use crate::shared::Shared;
 pub(crate) struct Pending {
     shared: Arc<Shared>,
     op: Option<OpId>,
+    lead: Lead,
 }
 
 impl Pending {
@@ -18,6 +20,15 @@ impl Pending {
         Self {
             shared,
             op: Some(op),
+            lead: Lead::default(),
+        }
+    }
+
+    /// Just submitted, with this waker: whoever is the first to wait begins to drive.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        match self.shared.take_lead(&mut self.lead, cx.waker()) {
+            true => self.poll(cx),
+            false => Poll::Pending,
         }
     }
 
@@ -26,9 +37,7 @@ impl Pending {
             // Polled again after its end, which a future need not bear; it never ends again.
             return Poll::Pending;
         };
-        let (progress, waker) = self.shared.look(|state| state.ops.poll(op, cx.waker()));
-        drop(waker);
-        match progress {
+        match self.shared.poll_op(op, &mut self.lead, cx.waker()) {
             Some(progress) => {
                 self.op = None;
                 Poll::Ready(progress)
@@ -40,6 +49,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        self.shared.leave_lead(&mut self.lead, false);
         if let Some(op) = self.op {
             let left = self.shared.with(|state| {
                 let crate::shared::State { ops, engine, .. } = state;

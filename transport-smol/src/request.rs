@@ -180,15 +180,26 @@ impl<R: FromReply> Future for Reply<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if matches!(self.stage, Stage::Unsent(_)) {
-            return match self.submit(Some(cx.waker())) {
-                Some(end) => Poll::Ready(end),
-                None => Poll::Pending,
+            if let Some(end) = self.submit(Some(cx.waker())) {
+                return Poll::Ready(end);
+            }
+            let Stage::Waits(pending) = &mut self.stage else {
+                return Poll::Pending;
             };
+            let begun = pending.begin(cx);
+            return self.end(begun);
         }
         let Stage::Waits(pending) = &mut self.stage else {
             return Poll::Pending;
         };
-        match pending.poll(cx) {
+        let polled = pending.poll(cx);
+        self.end(polled)
+    }
+}
+
+impl<R: FromReply> Reply<R> {
+    fn end(&mut self, polled: Poll<Progress>) -> Poll<Result<R, RequestError>> {
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(progress) => {
                 self.stage = Stage::Over;

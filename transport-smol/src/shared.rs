@@ -2,9 +2,9 @@
 //! is used.
 //!
 //! An operation takes the lock once, tells the node, writes what came of it as far as the sockets
-//! take it, and leaves. In a burst only the first message is written so; the rest is left to the
-//! driver's next turn, which writes it together. Nobody is woken and nothing of the application runs or is dropped before the
-//! lock is free.
+//! take it, and leaves. In a burst only the first message is written so; the rest is left to whoever
+//! drives, see [`crate::lead`], whose next round writes it together. Nobody is woken and nothing of
+//! the application runs or is dropped before the lock is free.
 
 use std::fmt;
 use std::mem;
@@ -21,6 +21,7 @@ use switchboard_proto::{Event, Instant, MessageId, RequestId, Target};
 
 use crate::error::ConnectionError;
 use crate::ops::{Ending, Ops};
+use crate::pump::Pump;
 use crate::service::Service;
 use crate::state::{State as PeerState, Watchers};
 use crate::stats::HandlerStats;
@@ -33,6 +34,8 @@ pub(crate) type Wakes = SmallVec<[Waker; 4]>;
 
 pub(crate) struct Shared {
     state: Mutex<State>,
+    /// Taken before the state, and never while that is held.
+    pub(crate) pump: Mutex<Pump>,
     pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) codecs: CodecTable,
     /// Where the hub listens.
@@ -59,9 +62,9 @@ pub(crate) struct State {
     pub(crate) drained: Option<bool>,
     /// Whom to wake when the lock is free.
     wakes: Wakes,
-    /// What the driver's timer is set to.
+    /// What the timer is set to.
     armed: Option<Instant>,
-    /// When a message was last written in the thread that sent it, since the driver's last turn.
+    /// When a message was last written in the thread that sent it, since the last round.
     written: Option<Instant>,
     pub(crate) closed: bool,
 }
@@ -96,9 +99,11 @@ impl Shared {
             written: None,
             closed: false,
         };
+        let wakeups = Arc::default();
         let shared = Arc::new(Self {
             state: Mutex::new(state),
-            wakeups: Arc::default(),
+            pump: Mutex::new(Pump::new(&wakeups)),
+            wakeups,
             codecs,
             address,
             handle: OnceLock::new(),
@@ -121,7 +126,7 @@ impl Shared {
     }
 
     /// Gives a message to the node. A lone one is written at once, in this thread. One that follows
-    /// closely on another waits for the driver's next turn, and so does what comes meanwhile.
+    /// closely on another waits for the next round, and so does what comes meanwhile.
     pub(crate) fn submit<R>(&self, give: impl FnOnce(&mut State) -> R) -> R {
         self.carry_out(|state| {
             let result = give(state);
@@ -136,24 +141,25 @@ impl Shared {
         let mut state = self.lock();
         let result = operation(&mut state);
         let wakes = mem::take(&mut state.wakes);
-        let poke = state.needs_driver();
+        let (leader, driver) = (state.is_for_leader(), state.is_for_driver());
         drop(state);
         fire(wakes);
-        if poke {
+        if leader {
+            self.wakeups.poke_leader();
+        }
+        if driver {
             self.wakeups.poke();
         }
         result
     }
 
-    /// As [`Shared::with`], for the driver itself, which sees to the rest.
-    pub(crate) fn drive<R>(&self, turn: impl FnOnce(&mut State) -> R) -> R {
+    /// As [`Shared::with`], for whoever drives, who sees to the rest and wakes whom it concerns.
+    pub(crate) fn drive<R>(&self, turn: impl FnOnce(&mut State) -> R) -> (R, Wakes) {
         let mut state = self.lock();
         let result = turn(&mut state);
         state.written = None;
         let wakes = mem::take(&mut state.wakes);
-        drop(state);
-        fire(wakes);
-        result
+        (result, wakes)
     }
 
     /// Looks, and changes nothing that anybody has to know of.
@@ -250,14 +256,14 @@ impl State {
         }
     }
 
-    /// The deadline that the driver sleeps until from now on.
+    /// The deadline that is slept until from now on.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
         self.armed = self.engine.deadline();
         self.armed
     }
 
-    /// Whether the driver is to write what was just accepted, because another message was written
-    /// in its sender's thread a moment ago, and no turn of the driver's lies between.
+    /// Whether the next round is to write what was just accepted, because another message was written
+    /// in its sender's thread a moment ago, and no round lies between.
     fn is_burst(&mut self) -> bool {
         if self.engine.has_full_write() {
             return false;
@@ -272,7 +278,12 @@ impl State {
     }
 
     /// Whether something is left that only the driver does.
-    fn needs_driver(&self) -> bool {
+    pub(crate) fn is_for_driver(&self) -> bool {
+        self.closed || self.service.has_incoming()
+    }
+
+    /// Whether something is left for whoever leads.
+    fn is_for_leader(&self) -> bool {
         // `None` is no deadline, so an earlier one cannot be told by comparing the options.
         let earlier = match (self.engine.deadline(), self.armed) {
             (Some(deadline), Some(armed)) => deadline < armed,
@@ -280,11 +291,9 @@ impl State {
             (None, Some(_)) => false,
         };
         earlier
-            || self.closed
             || self.engine.has_source_changes()
             || self.engine.has_more()
             || self.engine.has_unwritten()
-            || self.service.has_incoming()
     }
 
     fn tell(&mut self, state: PeerState) {
@@ -356,7 +365,7 @@ pub(crate) fn clock_now() -> Instant {
     Instant::from_nanos(Clock.now())
 }
 
-fn fire(wakes: Wakes) {
+pub(crate) fn fire(wakes: Wakes) {
     for waker in wakes {
         waker.wake();
     }
