@@ -1,6 +1,7 @@
 //! One node: many links, one conversation for each remote instance, and the parts that decide.
 //! The node itself only dispatches between them.
 
+mod along;
 mod answer;
 mod breach;
 mod control;
@@ -48,6 +49,7 @@ use crate::stats::Stats;
 use crate::talk::{Books, DraftPool, Ledger, Rooms};
 use crate::time::Instant;
 use crate::timers::Timers;
+use along::Trodden;
 use credit::Hungry;
 use dial::Dial;
 use encode::Stencil;
@@ -158,6 +160,7 @@ pub struct Node<F> {
     /// The conversation that the last inputs were for, still to be seen to before the node is idle.
     touched: Option<InstanceId>,
     stencil: Stencil,
+    trodden: Option<Trodden>,
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
@@ -214,6 +217,7 @@ impl<F> Node<F> {
             timers: Timers::new(),
             touched: None,
             stencil: Stencil::new(),
+            trodden: None,
             outputs: VecDeque::new(),
             announced: None,
             late: Duration::ZERO,

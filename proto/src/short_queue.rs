@@ -49,6 +49,12 @@ impl<T> ShortQueue<T> {
         }
     }
 
+    pub(crate) fn push_front(&mut self, value: T) {
+        if let Some(second) = self.first.replace(value) {
+            self.rest.push_front(second);
+        }
+    }
+
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         core::mem::replace(&mut self.first, self.rest.pop_front())
@@ -87,13 +93,17 @@ mod tests {
     proptest! {
         #[test]
         fn it_answers_as_a_deque_does(
-            steps in proptest::collection::vec((0u8..5, 0usize..4, any::<u16>()), 1..100),
+            steps in proptest::collection::vec((0u8..6, 0usize..4, any::<u16>()), 1..100),
         ) {
             let (mut queue, mut model) = (ShortQueue::new(), VecDeque::new());
             for (what, at, value) in steps {
                 match what {
                     0 => prop_assert_eq!(queue.pop_front(), model.pop_front()),
                     1 => prop_assert_eq!(queue.remove(at), model.remove(at)),
+                    2 => {
+                        queue.push_front(value);
+                        model.push_front(value);
+                    }
                     _ => {
                         queue.push_back(value);
                         model.push_back(value);

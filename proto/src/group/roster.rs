@@ -131,6 +131,8 @@ pub struct Roster {
     /// Whether the absent are still to be looked for since the last snapshot began.
     unchecked: bool,
     complete: bool,
+    /// Counts the changes, for who remembers what was read.
+    version: u64,
 }
 
 /// What is asked of it.
@@ -146,7 +148,14 @@ impl Roster {
             begun: false,
             unchecked: false,
             complete: false,
+            version: 0,
         }
+    }
+
+    /// Rises with every change.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Everybody, this node and the hub included, by rising id.
@@ -264,6 +273,7 @@ impl Roster {
 impl Roster {
     /// Takes what the hub says.
     pub(crate) fn apply(&mut self, update: &RosterUpdate) -> Vec<RosterChange> {
+        self.version += 1;
         let mut changes = Vec::new();
         if update.snapshot {
             self.snapshot += 1;
@@ -288,6 +298,7 @@ impl Roster {
 
     /// This node knows by itself that the instance has ended. `None` if it was gone already.
     pub(crate) fn declare_gone(&mut self, instance: InstanceId) -> Option<RosterChange> {
+        self.version += 1;
         match self.peers.get(&instance) {
             Some(peer) => self.end(peer.gone()),
             None => {
@@ -299,6 +310,7 @@ impl Roster {
 
     /// The link to the hub is gone, and with it the knowledge of everybody else.
     pub(crate) fn hub_lost(&mut self) {
+        self.version += 1;
         self.complete = false;
         self.begun = false;
         for peer in self.peers.values_mut() {

@@ -50,7 +50,7 @@ impl<F> Node<F> {
         let Leftover {
             uncommitted,
             unconfirmed,
-        } = talk.out.end();
+        } = talk.out.end(&mut self.pool);
         self.outbox.released(before, (0, 0));
         // The last of them is put back first, so that they stand in their old order.
         for draft in uncommitted.into_iter().rev() {
@@ -114,6 +114,7 @@ impl<F> Node<F> {
         self.me.identity = None;
         self.me.counter = 0;
         self.roster = Roster::new();
+        self.trodden = None;
         self.uplink.begin_anew();
     }
 

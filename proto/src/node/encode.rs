@@ -28,8 +28,13 @@ pub(super) struct Stencil {
     to: InstanceId,
     namespace: Option<NamespaceId>,
     event: String,
+    /// The event's name where the application gave it as a constant: the same constant need not be
+    /// read again.
+    constant: Option<&'static str>,
     codec: u8,
     request: bool,
+    /// What a message counts beside its payload.
+    room: u64,
 }
 
 impl Stencil {
@@ -40,19 +45,47 @@ impl Stencil {
             to: InstanceId::NONE,
             namespace: None,
             event: String::new(),
+            constant: None,
             codec: 0,
             request: false,
+            room: 0,
         }
+    }
+
+    /// The frame up to the payload.
+    #[inline]
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// What a message with this head takes of the send buffer at most, beside its payload.
+    #[inline]
+    pub(super) fn room(&self) -> u64 {
+        self.room
     }
 
     /// Whether the last message had these names, which are known to be good then.
     #[inline]
-    pub(super) fn is_named(&self, namespace: NamespaceId, event: &str) -> bool {
-        self.namespace == Some(namespace) && self.event == event
+    #[expect(
+        clippy::ptr_arg,
+        reason = "a constant is known by the place where it lies"
+    )]
+    pub(super) fn is_named(&self, namespace: NamespaceId, event: &Cow<'static, str>) -> bool {
+        let same = match (event, self.constant) {
+            (Cow::Borrowed(event), Some(constant)) if core::ptr::eq(*event, constant) => true,
+            _ => self.event == **event,
+        };
+        same && self.namespace == Some(namespace)
     }
 
     #[inline]
-    fn fits<F>(&self, source: InstanceId, to: InstanceId, message: &Message<F>, how: How) -> bool {
+    pub(super) fn fits<F>(
+        &self,
+        source: InstanceId,
+        to: InstanceId,
+        message: &Message<F>,
+        how: How,
+    ) -> bool {
         self.to == to
             && self.source == source
             && (self.codec, self.request) == (message.codec, how.request)
@@ -61,7 +94,15 @@ impl Stencil {
 }
 
 impl<F> Node<F> {
+    /// Makes the stencil that of this message.
     #[inline]
+    pub(super) fn fit_stencil(&mut self, to: InstanceId, message: &Message<F>, how: How) {
+        if !self.stencil.fits(self.me.instance, to, message, how) {
+            self.cut_stencil(to, message, how);
+        }
+    }
+
+    /// A frame for its flow to see to.
     pub(super) fn encode(
         &mut self,
         instance: InstanceId,
@@ -69,10 +110,7 @@ impl<F> Node<F> {
         message: Message<F>,
         how: How,
     ) -> Box<Draft<F>> {
-        let source = self.me.instance;
-        if !self.stencil.fits(source, instance, &message, how) {
-            self.cut_stencil(instance, &message, how);
-        }
+        self.fit_stencil(instance, &message, how);
         let mut draft = self.pool.take(message.namespace.0 + 1);
         let head = &mut draft.head;
         head.extend_from_slice(&self.stencil.head);
@@ -100,7 +138,9 @@ impl<F> Node<F> {
         draft
     }
 
+    #[cold]
     fn cut_stencil(&mut self, to: InstanceId, message: &Message<F>, how: How) {
+        let room = self.charge_of(message) - message.payload.len() as u64;
         let stencil = &mut self.stencil;
         stencil.source = self.me.instance;
         stencil.to = to;
@@ -137,8 +177,13 @@ impl<F> Node<F> {
             }
             .encode(head),
         }
+        stencil.room = room;
         stencil.event.clear();
         stencil.event.push_str(&message.event);
+        stencil.constant = match message.event {
+            Cow::Borrowed(event) => Some(event),
+            Cow::Owned(_) => None,
+        };
     }
 
     /// Rebuilds the message of a frame that was never committed.

@@ -79,6 +79,18 @@ impl<F> Outbox<F> {
         self.total
     }
 
+    /// Counts what a conversation's send buffer gained.
+    #[inline]
+    pub(super) fn grew(&mut self, bytes: u64) {
+        self.total += bytes;
+    }
+
+    /// Whether nothing waits for a target, nor behind what does.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.parked.is_empty() && self.held_back.is_empty()
+    }
+
     /// Counts what a conversation's send buffer lost or gained.
     pub(super) fn released(&mut self, before: (u64, u64), after: (u64, u64)) {
         self.total = self.total + after.0 - before.0;

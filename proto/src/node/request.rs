@@ -50,6 +50,12 @@ impl Requests {
         MessageId(id)
     }
 
+    /// What [`Requests::next_id`] will give.
+    #[inline]
+    pub(super) fn coming_id(&self) -> MessageId {
+        MessageId(self.next)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Node;
+use super::along::is_plain;
 use super::fan_out::is_for_many;
 use super::outbox::{How, Parked};
 use super::resolve::Way;
@@ -30,6 +31,17 @@ impl<F> Node<F> {
         options: SendOptions,
     ) -> Result<MessageId, SendError<F>> {
         self.advance(now);
+        match self.send_along(&message, &options) {
+            Some(id) => Ok(id),
+            None => self.send_by_all_rules(message, options),
+        }
+    }
+
+    fn send_by_all_rules(
+        &mut self,
+        message: Message<F>,
+        options: SendOptions,
+    ) -> Result<MessageId, SendError<F>> {
         let deadline = options
             .expires
             .and_then(|after| self.now.checked_add(after));
@@ -129,7 +141,10 @@ impl<F> Node<F> {
         }
         let id = self.admit(how);
         match way {
-            Way::To(instance) => self.bind(instance, id, message, how),
+            Way::To(instance) => {
+                self.remember_way(&message.target, instance);
+                self.bind(instance, id, message, how);
+            }
             Way::Later(instance) => {
                 self.outbox.hold_back(instance, false);
                 self.park(Parked { id, message, how }, false);
@@ -211,6 +226,12 @@ impl<F> Node<F> {
             talk.pending += 1;
             talk.inb
                 .open_reply_flow(flow::reply_flow(id.0), u64::from(credit));
+        }
+        if is_plain(&message, how) {
+            self.fit_stencil(instance, &message, how);
+            if self.join_run(instance, id, &message) {
+                return self.touch_later(instance);
+            }
         }
         let draft = self.encode(instance, id, message, how);
         let expires = draft.expiry().is_some();

@@ -65,7 +65,7 @@ impl<F> Node<F> {
     /// The roster says something new of a peer: frames to it are cut as its budget demands.
     pub(super) fn limits_known(&mut self, instance: InstanceId) {
         let slice_above = self.slice_above(instance);
-        self.with_out(instance, |out, _| out.set_slice_above(slice_above));
+        self.with_out(instance, |out, pool| out.set_slice_above(slice_above, pool));
         self.touch(instance);
     }
 

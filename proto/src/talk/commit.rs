@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::draft::{Draft, DraftPool};
+use super::log::Unsent;
 use super::outbound::{Ends, Outbound, Path};
 use super::send_flow::{Next, Slicing};
 use crate::id::MessageId;
@@ -35,6 +36,7 @@ impl<F> Outbound<F> {
             };
             self.commit(now, draft, tx);
         }
+        self.commit_run(tx);
         while tx.room() > 0 {
             let Some(id) = self.turn.front().copied() else {
                 break;
@@ -62,13 +64,17 @@ impl<F> Outbound<F> {
 
     /// Sends what the present path has not carried yet. `false` if the plan cannot take it all.
     fn send_again(&mut self, now: Instant, tx: &mut Transmitter<F>) -> bool {
-        while let Some(next) = self.log.unsent() {
-            if tx.room() == 0 || next.attachments.is_some() && !tx.can_attach() {
+        while let Some(attaches) = self.log.unsent() {
+            if tx.room() == 0 || attaches && !tx.can_attach() {
                 return false;
             }
-            if let Some(frame) = self.log.send_again() {
-                stamp_remaining(frame, now);
-                lend(frame, self.loopback, tx);
+            match self.log.send_again() {
+                Some(Unsent::Whole(frame)) => {
+                    stamp_remaining(frame, now);
+                    lend(frame, self.loopback, tx);
+                }
+                Some(Unsent::InRing(bytes)) => tx.push(bytes),
+                None => {}
             }
         }
         true

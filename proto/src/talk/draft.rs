@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::ring::ChunkPool;
 use crate::id::MessageId;
 use crate::message::Target;
 use crate::time::Instant;
@@ -31,8 +32,6 @@ pub(crate) struct Draft<F> {
     pub(crate) charge: u32,
     /// Messages counted likewise: 0 for the node's own frames.
     pub(crate) counts: u8,
-    /// Whether it was handed to a link more than once.
-    pub(crate) again: bool,
 }
 
 impl<F> Draft<F> {
@@ -99,6 +98,7 @@ pub(crate) struct DraftPool<F> {
         reason = "boxes are what is kept: they go from queue to queue"
     )]
     free: Vec<Box<Draft<F>>>,
+    pub(super) chunks: ChunkPool,
 }
 
 impl<F> DraftPool<F> {
@@ -108,13 +108,28 @@ impl<F> DraftPool<F> {
     const KEEP_CAPACITY: usize = 1024;
 
     pub(crate) const fn new() -> Self {
-        Self { free: Vec::new() }
+        Self {
+            free: Vec::new(),
+            chunks: ChunkPool::new(),
+        }
     }
 
     /// A draft with nothing in it, for a frame of this flow.
     pub(crate) fn take(&mut self, flow: u32) -> Box<Draft<F>> {
         let mut draft = self.free.pop().unwrap_or_else(blank);
         draft.flow = flow;
+        draft
+    }
+
+    /// A draft of a frame that is encoded already; `id` is 0 for one of the node's own.
+    pub(super) fn filled(&mut self, id: MessageId, frame: &[u8]) -> Box<Draft<F>> {
+        let mut flow = [0; 4];
+        flow.copy_from_slice(&frame[Header::FLOW_AT..Header::LEN]);
+        let mut draft = self.take(u32::from_be_bytes(flow));
+        draft.head.extend_from_slice(frame);
+        draft.id = id;
+        draft.charge = frame.len() as u32;
+        draft.counts = u8::from(id.0 != 0);
         draft
     }
 
@@ -133,7 +148,6 @@ impl<F> DraftPool<F> {
         draft.target = None;
         draft.charge = 0;
         draft.counts = 0;
-        draft.again = false;
         self.free.push(draft);
     }
 }
@@ -150,6 +164,5 @@ fn blank<F>() -> Box<Draft<F>> {
         target: None,
         charge: 0,
         counts: 0,
-        again: false,
     })
 }

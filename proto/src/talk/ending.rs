@@ -49,8 +49,7 @@ impl<F> Outbound<F> {
     /// The message of a frame that a hub returned unwritten, if this was its first transmission:
     /// only then is it certain that no other copy is on its way.
     pub(crate) fn returned(&self, sequence: u64) -> Option<MessageId> {
-        let frame = self.log.get(sequence)?;
-        (!frame.again).then_some(frame.id)
+        self.log.sent_once(sequence)
     }
 
     /// An event is committed, or will not be: when it is over is no concern any more.
@@ -76,6 +75,7 @@ impl<F> Outbound<F> {
         id: MessageId,
         pool: &mut DraftPool<F>,
     ) -> Option<Box<Draft<F>>> {
+        self.part_run_of(id, pool);
         let (flow, at) = self.waiting(id)?;
         let begun = at == 0 && self.flows.get(flow)?.slicing.is_some();
         if begun {
@@ -96,10 +96,11 @@ impl<F> Outbound<F> {
 
     /// Ends a message wherever it is: what was committed is sent as a void from now on.
     pub(crate) fn give_up(&mut self, id: MessageId, pool: &mut DraftPool<F>) -> GivenUp<F> {
+        self.part_run_of(id, pool);
         if let Some((flow, at)) = self.waiting(id) {
             return self.give_up_waiting(flow, at, pool);
         }
-        match self.void_logged(id) {
+        match self.void_logged(id, pool) {
             true => GivenUp::Committed,
             false => GivenUp::Unknown,
         }
@@ -110,12 +111,13 @@ impl<F> Outbound<F> {
         &'a self,
         target: &'a Target,
     ) -> impl Iterator<Item = MessageId> + 'a {
-        self.flows.values().flat_map(move |flow| {
+        let queued = self.flows.values().flat_map(move |flow| {
             let begun = usize::from(flow.slicing.is_some());
             let waiting = flow.queue.iter().skip(begun);
             let waiting = waiting.filter(move |draft| draft.target.as_ref() == Some(target));
             waiting.map(|draft| draft.id)
-        })
+        });
+        self.run.waiting_for(target).chain(queued)
     }
 
     fn give_up_waiting(&mut self, id: u32, at: usize, pool: &mut DraftPool<F>) -> GivenUp<F> {
@@ -138,14 +140,15 @@ impl<F> Outbound<F> {
         }
         self.consider(id);
         if begun {
-            self.void_logged(draft.id);
+            self.void_logged(draft.id, pool);
             return GivenUp::Committed;
         }
         GivenUp::NeverCommitted(draft)
     }
 
     /// The receiver's instance has ended: what was never committed comes back, what was is named.
-    pub(crate) fn end(self) -> Leftover<F> {
+    pub(crate) fn end(mut self, pool: &mut DraftPool<F>) -> Leftover<F> {
+        self.part_run(pool);
         let mut leftover = Leftover {
             uncommitted: VecDeque::new(),
             unconfirmed: Vec::new(),
@@ -168,8 +171,8 @@ impl<F> Outbound<F> {
         leftover
     }
 
-    fn void_logged(&mut self, id: MessageId) -> bool {
-        let found = self.log.void(id);
+    fn void_logged(&mut self, id: MessageId, pool: &mut DraftPool<F>) -> bool {
+        let found = self.log.void(id, pool);
         if found {
             self.consider_held_back();
             self.receipts.retain(|_, message| *message != id);

@@ -3,15 +3,19 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use super::draft::Draft;
+use super::draft::{Draft, DraftPool};
+use super::ring::Ring;
 use crate::id::MessageId;
+use crate::link::tx::Transmitter;
 use crate::wire::Header;
 use crate::wire::flow::NO_FLOW;
 
 #[derive(Debug)]
 pub(super) struct Log<F> {
     /// Frames from `base + 1` on.
-    frames: VecDeque<Box<Draft<F>>>,
+    frames: VecDeque<Frame<F>>,
+    /// The bytes of those that are no drafts; behind them, of the run that has no numbers yet.
+    pub(super) ring: Ring,
     /// The receiver's node holds everything up to here.
     base: u64,
     /// The next number to hand to a link on the present path.
@@ -24,10 +28,55 @@ pub(super) struct Log<F> {
     uncredited: u64,
 }
 
+/// A frame whose bytes lie in the ring, or one with more to it.
+#[derive(Debug)]
+pub(super) struct Frame<F> {
+    /// The message that it belongs to; 0 for the node's own.
+    pub(super) id: MessageId,
+    /// Its bytes in the ring.
+    pub(super) space: u32,
+    /// Whether it was handed to a link more than once.
+    again: bool,
+    whole: Option<Box<Draft<F>>>,
+}
+
+impl<F> Frame<F> {
+    /// A frame whose bytes lie in the ring.
+    #[inline]
+    pub(super) const fn in_ring(id: MessageId, space: u32) -> Self {
+        Self {
+            id,
+            space,
+            again: false,
+            whole: None,
+        }
+    }
+
+    fn is_attaching(&self) -> bool {
+        let whole = self.whole.as_ref();
+        whole.is_some_and(|draft| draft.attachments.is_some())
+    }
+}
+
+/// A frame that the present path has not carried yet.
+pub(super) enum Unsent<'a, F> {
+    Whole(&'a mut Draft<F>),
+    InRing(&'a [u8]),
+}
+
+/// What leaves the log, as the send buffer counts it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Released {
+    pub(super) charge: u32,
+    /// Whether it belonged to a message of the application.
+    pub(super) counts: bool,
+}
+
 impl<F> Log<F> {
     pub(super) const fn new() -> Self {
         Self {
             frames: VecDeque::new(),
+            ring: Ring::new(),
             base: 0,
             next: 1,
             high: 0,
@@ -38,10 +87,6 @@ impl<F> Log<F> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Draft<F>> {
-        self.frames.iter().map(|frame| &**frame)
     }
 
     /// The number of the last frame that has one.
@@ -69,8 +114,10 @@ impl<F> Log<F> {
         usize::try_from(number.checked_sub(self.base + 1)?).ok()
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Draft<F>> {
-        self.frames.get(self.at(number)?).map(|frame| &**frame)
+    /// The message of a frame that was handed to a link once only.
+    pub(super) fn sent_once(&self, number: u64) -> Option<MessageId> {
+        let frame = self.frames.get(self.at(number)?)?;
+        (!frame.again).then_some(frame.id)
     }
 
     /// Gives a frame its number; [`Log::push`] follows.
@@ -83,58 +130,112 @@ impl<F> Log<F> {
 
     /// Keeps a frame that is handed to a link for the first time.
     #[inline]
-    pub(super) fn push(&mut self, frame: Box<Draft<F>>) {
-        self.handles += frame.attachment_count();
-        self.uncredited += u64::from(frame.flow == NO_FLOW);
-        self.frames.push_back(frame);
+    pub(super) fn push(&mut self, draft: Box<Draft<F>>) {
+        self.handles += draft.attachment_count();
+        self.uncredited += u64::from(draft.flow == NO_FLOW);
+        self.frames.push_back(Frame {
+            id: draft.id,
+            space: 0,
+            again: false,
+            whole: Some(draft),
+        });
+        self.all_sent();
+    }
+
+    /// Keeps frames that have their numbers, and lends them to a plan. Their bytes are the next of
+    /// the ring, `len` in all.
+    #[inline]
+    pub(super) fn push_run(
+        &mut self,
+        frames: &mut VecDeque<Frame<F>>,
+        len: usize,
+        tx: &mut Transmitter<F>,
+    ) {
+        self.ring.send_run(len, |bytes| tx.push(bytes));
+        self.frames.append(frames);
+        self.all_sent();
+    }
+
+    fn all_sent(&mut self) {
         self.high = self.last();
         self.next = self.high + 1;
     }
 
-    /// The next frame that the present path has not carried yet.
+    /// Whether the present path has not carried all of them yet; if so, whether the next one has
+    /// attachments.
     #[inline]
-    pub(super) fn unsent(&self) -> Option<&Draft<F>> {
+    pub(super) fn unsent(&self) -> Option<bool> {
         match self.next <= self.last() {
-            true => self.get(self.next),
+            true => Some(self.frames.get(self.at(self.next)?)?.is_attaching()),
             false => None,
         }
     }
 
     /// The frame of [`Log::unsent`], which is handed to a link now.
-    pub(super) fn send_again(&mut self) -> Option<&mut Draft<F>> {
+    pub(super) fn send_again(&mut self) -> Option<Unsent<'_, F>> {
         let at = self.at(self.next)?;
         let frame = self.frames.get_mut(at)?;
         frame.again |= self.next <= self.high;
         self.high = self.high.max(self.next);
         self.next += 1;
-        Some(frame)
+        // Its place in the ring stays its own also when it became a void.
+        let bytes = self.ring.send(frame.space as usize);
+        Some(match &mut frame.whole {
+            Some(draft) => Unsent::Whole(draft),
+            None => Unsent::InRing(bytes),
+        })
     }
 
     /// A path begins at which the receiver has said what it holds: all else goes again.
     pub(super) fn rewind(&mut self) {
         self.next = self.base + 1;
+        self.ring.rewind();
     }
 
     /// The next frame that the receiver's node holds, having everything up to `received`.
-    pub(super) fn release(&mut self, received: u64) -> Option<Box<Draft<F>>> {
+    #[inline]
+    pub(super) fn release(&mut self, received: u64, pool: &mut DraftPool<F>) -> Option<Released> {
         if self.base >= received {
             return None;
         }
         let frame = self.frames.pop_front()?;
         self.base += 1;
         self.next = self.next.max(self.base + 1);
-        self.handles -= frame.attachment_count();
-        self.uncredited -= u64::from(frame.flow == NO_FLOW);
-        Some(frame)
+        self.ring.release(frame.space as usize, &mut pool.chunks);
+        Some(match frame.whole {
+            None => Released {
+                charge: frame.space,
+                counts: frame.id.0 != 0,
+            },
+            Some(draft) => {
+                self.handles -= draft.attachment_count();
+                self.uncredited -= u64::from(draft.flow == NO_FLOW);
+                let released = Released {
+                    charge: draft.charge,
+                    counts: draft.counts != 0,
+                };
+                pool.give(draft);
+                released
+            }
+        })
     }
 
     /// Makes voids of the frames of a message. `false` if there are none.
-    pub(super) fn void(&mut self, id: MessageId) -> bool {
+    pub(super) fn void(&mut self, id: MessageId, pool: &mut DraftPool<F>) -> bool {
         let mut found = false;
-        for frame in self.frames.iter_mut().filter(|frame| frame.id == id) {
-            self.handles -= frame.attachment_count();
-            frame.make_void();
-            found = true;
+        let mut before = 0;
+        for frame in &mut self.frames {
+            let space = frame.space as usize;
+            if frame.id == id {
+                let ring = &self.ring;
+                let draft = frame
+                    .whole
+                    .get_or_insert_with(|| pool.filled(id, ring.copy(before, space)));
+                self.handles -= draft.attachment_count();
+                draft.make_void();
+                found = true;
+            }
+            before += space;
         }
         found
     }

@@ -10,7 +10,9 @@ mod ledger;
 mod log;
 pub(crate) mod outbound;
 mod recv_flow;
+mod ring;
 mod rooms;
+mod run;
 mod send_flow;
 
 use alloc::vec::Vec;
@@ -21,6 +23,7 @@ pub(crate) use inbound::{Books, Breach, Inbound, Order, Place};
 pub(crate) use ledger::Ledger;
 pub(crate) use outbound::{Ends, Outbound};
 pub(crate) use rooms::Rooms;
+pub(crate) use run::Small;
 
 use crate::link::tx::Transmitter;
 use crate::message::Target;

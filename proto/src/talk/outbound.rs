@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use super::draft::{Draft, DraftPool};
 use super::first_contact::FirstContact;
 use super::log::Log;
+use super::run::Run;
 use super::send_flow::{Next, SendFlow};
 use crate::id::{InstanceId, MessageId};
 use crate::run_map::RunMap;
@@ -41,6 +42,7 @@ pub(crate) struct Ends {
 pub(crate) struct Outbound<F> {
     pub(super) ends: Ends,
     pub(super) log: Log<F>,
+    pub(super) run: Run<F>,
     pub(super) path: Path,
     pub(super) path_number: u32,
     /// Frames that need no credit of a flow: receipts, refusals, cancels, ends of large messages.
@@ -103,6 +105,7 @@ impl<F> Outbound<F> {
         Self {
             ends,
             log: Log::new(),
+            run: Run::new(),
             path: Path::Down,
             path_number: 0,
             urgent: VecDeque::new(),
@@ -140,13 +143,9 @@ impl<F> Outbound<F> {
 
     /// Handles of messages that the receiver's node is not known to hold.
     pub(crate) fn attachments(&self) -> usize {
-        let logged = self
-            .log
-            .iter()
-            .filter_map(|frame| frame.attachments.as_ref());
         let waiting = self.flows.values().flat_map(|flow| flow.queue.iter());
-        let waiting = waiting.filter_map(|draft| draft.attachments.as_ref());
-        logged.chain(waiting).map(|handles| handles.len()).sum()
+        let waiting = waiting.map(|draft| draft.attachment_count());
+        self.log.handles() + waiting.sum::<usize>()
     }
 
     /// Whether the message is not known to be taken.
@@ -159,18 +158,22 @@ impl<F> Outbound<F> {
         if self.path != Path::Ready {
             return false;
         }
-        if let Some(next) = self.log.unsent() {
-            return next.attachments.is_some();
+        if let Some(attaches) = self.log.unsent() {
+            return attaches;
         }
-        let flow = self.turn.front().and_then(|id| self.flows.get(*id));
-        let front = flow.and_then(|flow| flow.queue.front());
-        self.urgent.is_empty() && front.is_some_and(|draft| draft.attachments.is_some())
+        let Some(id) = self.turn.front() else {
+            return false;
+        };
+        let front = self.flows.get(*id).and_then(|flow| flow.queue.front());
+        let attaches = front.is_some_and(|draft| draft.attachments.is_some());
+        attaches && self.urgent.is_empty() && self.run.frames.is_empty()
     }
 
     /// Whether nothing waits to be sent, held or taken by the other side, and every receipt that
     /// was asked for has come.
     pub(crate) fn is_settled(&self) -> bool {
         self.log.is_empty()
+            && self.run.frames.is_empty()
             && self.urgent.is_empty()
             && self.receipts.is_empty()
             && self.flows.values().all(SendFlow::is_settled)
@@ -191,7 +194,8 @@ impl<F> Outbound<F> {
             Path::Down | Path::Asked => false,
             Path::Begins => true,
             Path::Ready => {
-                self.log.unsent().is_some()
+                !self.run.frames.is_empty()
+                    || self.log.unsent().is_some()
                     || !self.urgent.is_empty() && self.log.uncredited() < limits::UNCREDITED
                     || !self.turn.is_empty()
                     || !self.blocked.is_empty()
@@ -222,10 +226,11 @@ impl<F> Outbound<F> {
     }
 
     /// Longer frames travel in slices from now on: more is known of the receiver.
-    pub(crate) fn set_slice_above(&mut self, slice_above: usize) {
+    pub(crate) fn set_slice_above(&mut self, slice_above: usize, pool: &mut DraftPool<F>) {
         if core::mem::replace(&mut self.slice_above, slice_above) == slice_above {
             return;
         }
+        self.part_run(pool);
         let ids: Vec<u32> = self.flows.keys().collect();
         for id in ids {
             if let Some(flow) = self.flows.get_mut(id) {
@@ -339,9 +344,8 @@ impl<F> Outbound<F> {
     }
 
     fn release(&mut self, received: u64, pool: &mut DraftPool<F>) {
-        while let Some(frame) = self.log.release(received) {
-            self.amount(frame.counts).sub(frame.charge);
-            pool.give(frame);
+        while let Some(released) = self.log.release(received, pool) {
+            self.amount(released.counts.into()).sub(released.charge);
         }
         self.consider_held_back();
     }

@@ -177,6 +177,32 @@ impl<F> SendFlow<F> {
         }
     }
 
+    /// Whether a frame of `len` bytes goes whole, next, and within the credit that there is.
+    #[inline]
+    pub(crate) fn is_open(&self, len: usize) -> bool {
+        self.queue.is_empty()
+            && len <= self.slice_above
+            && !self.sliced
+            && self.rooms <= self.rooms_used
+            && cost(len) <= self.limit.saturating_sub(self.used)
+    }
+
+    /// Puts an event before all that wait, with the credit that was counted for it. It is the last
+    /// of those for which that was done.
+    pub(crate) fn take_back(&mut self, draft: Box<Draft<F>>) {
+        let cost = cost(draft.len());
+        self.sent -= cost;
+        self.used -= cost;
+        if self
+            .unconfirmed
+            .back()
+            .is_some_and(|(id, _)| *id == draft.id)
+        {
+            self.unconfirmed.pop_back();
+        }
+        self.queue.push_front(draft);
+    }
+
     /// Counts what a commit costs.
     pub(crate) fn charge(&mut self, cost: u64, first_contact: bool) {
         self.blocked_at = None;

@@ -150,6 +150,8 @@ impl Header {
     pub const HOPS_AT: usize = 7;
     /// Where the sequence stands, for the sender that numbers a frame when it commits it.
     pub const SEQUENCE_AT: usize = 24;
+    /// Where the flow stands.
+    pub const FLOW_AT: usize = 32;
 
     /// A header with everything zero but what is given.
     pub const fn new(kind: Kind, source: InstanceId, destination: InstanceId) -> Self {

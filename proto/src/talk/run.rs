@@ -1,0 +1,210 @@
+//! The run of a conversation: small frames that nothing holds up but the link.
+//!
+//! Most messages are small, need no receipt, and go where the one before went, within the credit
+//! that is there. Such a frame is written once, into the ring where it is kept, and goes to a plan
+//! together with its neighbours, so that neither the plan nor the mark that releases it looks into
+//! it again. Its credit is spent when it joins. Everything else, and everything that has to be
+//! taken back before a link has it, is a draft in the queue of its flow.
+
+use alloc::collections::VecDeque;
+
+use super::draft::DraftPool;
+use super::log::Frame;
+use super::outbound::Outbound;
+use crate::id::MessageId;
+use crate::link::tx::Transmitter;
+use crate::message::Target;
+use crate::wire::Header;
+use crate::wire::flow::{MAX_FLOW, cost};
+
+/// Frames without a number, whose bytes are the last of the ring.
+#[derive(Debug)]
+pub(super) struct Run<F> {
+    pub(super) frames: VecDeque<Frame<F>>,
+    /// Bytes of all of them.
+    bytes: usize,
+    /// The number that stands in the first of them; those of the others follow. They are theirs
+    /// once they are committed, unless another frame took them before.
+    first: u64,
+    /// For whom the application meant the messages among them.
+    target: Option<Target>,
+}
+
+/// An event that may join a run, as its frame will be.
+pub(crate) struct Small<'a> {
+    pub(crate) id: MessageId,
+    pub(crate) flow: u32,
+    pub(crate) target: &'a Target,
+    /// The frame up to the payload, its length and number not written yet.
+    pub(crate) head: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl<F> Run<F> {
+    pub(super) const fn new() -> Self {
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            first: 0,
+            target: None,
+        }
+    }
+
+    /// The messages among them, if they were meant for this target.
+    pub(super) fn waiting_for<'a>(
+        &'a self,
+        target: &Target,
+    ) -> impl Iterator<Item = MessageId> + use<'a, F> {
+        let meant = self.target.as_ref() == Some(target);
+        let ids = self.frames.iter().map(|frame| frame.id);
+        ids.filter(move |id| meant && id.0 != 0)
+    }
+
+    fn holds(&self, id: MessageId) -> bool {
+        self.frames.iter().any(|frame| frame.id == id)
+    }
+}
+
+impl<F> Outbound<F> {
+    /// Takes an event whose way is free but for the link; the caller has checked the caps. `None`
+    /// if its flow has to see to it. Else how many bytes the send buffer holds more.
+    #[inline]
+    pub(crate) fn join_run(&mut self, event: &Small<'_>, pool: &mut DraftPool<F>) -> Option<u64> {
+        let len = event.head.len() + event.payload.len();
+        let run = &mut self.run;
+        // Who is in turn comes first: a run goes before all turns, and would never let them in.
+        let flow = self.flows.get_mut(event.flow)?;
+        if !self.turn.is_empty() || !flow.is_open(len) {
+            return None;
+        }
+        if run.target.as_ref() != Some(event.target) {
+            if !run.frames.is_empty() {
+                return None;
+            }
+            run.target = Some(event.target.clone());
+        }
+        flow.charge(cost(len), false);
+        flow.await_taken(event.id);
+        self.append_to_run(event.id, event.head, event.payload, pool);
+        Some(len as u64)
+    }
+
+    #[inline]
+    fn append_to_run(
+        &mut self,
+        id: MessageId,
+        head: &[u8],
+        payload: &[u8],
+        pool: &mut DraftPool<F>,
+    ) {
+        let len = head.len() + payload.len();
+        let run = &mut self.run;
+        if run.frames.is_empty() {
+            run.first = self.log.last() + 1;
+        }
+        let number = run.first + run.frames.len() as u64;
+        let bytes = self.log.ring.chunk_for(len, &mut pool.chunks);
+        let start = bytes.len();
+        bytes.extend_from_slice(head);
+        bytes.extend_from_slice(payload);
+        let frame = &mut bytes[start..];
+        let length = (len - Header::LENGTH_FIELD) as u32;
+        frame[..Header::LENGTH_FIELD].copy_from_slice(&length.to_be_bytes());
+        put_number(frame, number);
+        run.bytes += len;
+        run.frames.push_back(Frame::in_ring(id, len as u32));
+        self.amount(u8::from(id.0 != 0)).add(len as u32);
+    }
+
+    /// Commits as much of the run as the plan takes.
+    pub(super) fn commit_run(&mut self, tx: &mut Transmitter<F>) {
+        let run = &mut self.run;
+        if run.frames.is_empty() || tx.room() == 0 {
+            return;
+        }
+        let first = self.log.last() + 1;
+        if run.first != first {
+            number_anew(run, &mut self.log.ring, first);
+        }
+        if run.bytes <= tx.room() {
+            self.log.push_run(&mut run.frames, run.bytes, tx);
+            run.bytes = 0;
+            return;
+        }
+        let mut len = 0;
+        let fits = |frame: &&Frame<F>| {
+            len += frame.space as usize;
+            len <= tx.room()
+        };
+        let count = run.frames.iter().take_while(fits).count();
+        let mut part: VecDeque<_> = run.frames.drain(..count).collect();
+        let len = part.iter().map(|frame| frame.space as usize).sum();
+        self.log.push_run(&mut part, len, tx);
+        run.first += count as u64;
+        run.bytes -= len;
+    }
+
+    /// Makes drafts of the run if a message is in it, so that it can be taken out.
+    pub(super) fn part_run_of(&mut self, id: MessageId, pool: &mut DraftPool<F>) {
+        if self.run.holds(id) {
+            self.part_run(pool);
+        }
+    }
+
+    /// Puts what is in the run where it would be without it: events first into their flow, with
+    /// their credit; frames of the node's own, which have theirs, among those that need none.
+    pub(super) fn part_run(&mut self, pool: &mut DraftPool<F>) {
+        let Run {
+            frames,
+            bytes,
+            target,
+            ..
+        } = core::mem::replace(&mut self.run, Run::new());
+        if bytes == 0 {
+            return;
+        }
+        let mut drafts = VecDeque::new();
+        let mut frames = frames.into_iter();
+        self.log.ring.visit_last(bytes, |rest| {
+            let Some(frame) = frames.next() else {
+                return rest.len();
+            };
+            let len = frame.space as usize;
+            drafts.push_back(pool.filled(frame.id, &rest[..len]));
+            len
+        });
+        self.log.ring.drop_last(bytes, &mut pool.chunks);
+        while let Some(mut draft) = drafts.pop_back() {
+            if draft.flow > MAX_FLOW {
+                self.urgent.push_front(draft);
+                continue;
+            }
+            draft.target = target.clone();
+            let id = draft.flow;
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.take_back(draft);
+            }
+            self.consider(id);
+        }
+    }
+}
+
+#[inline]
+fn put_number(frame: &mut [u8], number: u64) {
+    let at = Header::SEQUENCE_AT;
+    frame[at..at + 8].copy_from_slice(&number.to_be_bytes());
+}
+
+/// Other frames were committed since the run began.
+#[cold]
+fn number_anew<F>(run: &mut Run<F>, ring: &mut super::ring::Ring, first: u64) {
+    run.first = first;
+    let mut numbers = first..;
+    let mut frames = run.frames.iter();
+    ring.visit_last(run.bytes, |rest| {
+        put_number(rest, numbers.next().unwrap_or_default());
+        frames
+            .next()
+            .map_or(rest.len(), |frame| frame.space as usize)
+    });
+}
