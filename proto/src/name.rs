@@ -18,6 +18,8 @@ use alloc::string::String;
 use core::fmt;
 use core::marker::PhantomData;
 
+use crate::registry::Roles;
+
 /// The name of a request that carries `M` and is answered with `R`.
 pub struct Call<M: ?Sized, R> {
     name: &'static str,
@@ -69,10 +71,8 @@ pub trait EventName<M: ?Sized> {
     note = "a `Call<M, R>` names one of exactly its own types, an `Event<M>` one that returns `()`"
 )]
 pub trait HandlerName<M, R> {
-    /// Whether events of the name come to the handler.
-    const EVENTS: bool;
-    /// Whether it answers requests of the name.
-    const REQUESTS: bool;
+    /// For what the handler is registered.
+    fn roles(&self) -> Roles;
 
     /// The name on the wire.
     fn as_name(&self) -> &str;
@@ -129,8 +129,9 @@ impl<M: ?Sized> EventName<M> for Event<M> {
 }
 
 impl<M, R> HandlerName<M, R> for Call<M, R> {
-    const EVENTS: bool = false;
-    const REQUESTS: bool = true;
+    fn roles(&self) -> Roles {
+        Roles::REQUESTS
+    }
 
     fn as_name(&self) -> &str {
         self.name
@@ -138,8 +139,9 @@ impl<M, R> HandlerName<M, R> for Call<M, R> {
 }
 
 impl<M> HandlerName<M, ()> for Event<M> {
-    const EVENTS: bool = true;
-    const REQUESTS: bool = false;
+    fn roles(&self) -> Roles {
+        Roles::EVENTS
+    }
 
     fn as_name(&self) -> &str {
         self.name
@@ -161,8 +163,9 @@ macro_rules! text_names_anything {
         }
 
         impl<M, R> HandlerName<M, R> for $text {
-            const EVENTS: bool = true;
-            const REQUESTS: bool = true;
+            fn roles(&self) -> Roles {
+                Roles::BOTH
+            }
 
             fn as_name(&self) -> &str {
                 self

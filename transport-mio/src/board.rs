@@ -10,15 +10,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_os::app::{Draft, Setup};
-use switchboard_os::engine::{Actor, Adopt, Engine, EngineStats, Side};
-use switchboard_os::{Address, ConnectError, ListenError, Stream};
+use switchboard_os::app::{Draft, HandlerStats, Service, Setup, Stats};
+use switchboard_os::engine::{Actor, Adopt, Engine, Side};
+use switchboard_os::{Address, ConnectError, ListenError, Stream, ToAddress};
 use switchboard_proto::codec::{CodecTable, Encode};
 use switchboard_proto::name::{CallName, EventName};
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{
-    Answer, DeclareError, Generation, Hangup, LinkId, Message, MessageId, Names, NamespaceId,
-    PeerId, RequestId, RequestOptions, Roster, SendOptions, Stats, Target, Ticket,
+    Answer, DeclareError, Generation, Hangup, InstanceId, LinkId, Message, MessageId, Names,
+    NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Target, Ticket,
 };
 
 use crate::builder::Builder;
@@ -77,7 +77,7 @@ impl Board {
     /// # Errors
     ///
     /// As [`Builder::join`].
-    pub fn join(address: impl AsRef<str>) -> Result<Self, BoardError> {
+    pub fn join(address: impl ToAddress) -> Result<Self, BoardError> {
         Self::builder().join(address)
     }
 
@@ -86,7 +86,7 @@ impl Board {
     /// # Errors
     ///
     /// As [`Builder::listen`].
-    pub fn listen(address: impl AsRef<str>) -> Result<Self, BoardError> {
+    pub fn listen(address: impl ToAddress) -> Result<Self, BoardError> {
         Self::builder().listen(address)
     }
 
@@ -307,6 +307,11 @@ impl Board {
         self.engine.node_ref().identity()
     }
 
+    /// The random identity of this life of the peer.
+    pub fn instance(&self) -> InstanceId {
+        self.engine.node_ref().instance()
+    }
+
     /// Whether it is attached to a hub, or is one.
     pub fn is_connected(&self) -> bool {
         self.engine.node_ref().is_connected()
@@ -317,14 +322,13 @@ impl Board {
         self.engine.node_ref().roster()
     }
 
-    /// Counters of the protocol.
-    pub fn stats(&self) -> &Stats {
-        self.engine.node_ref().stats()
-    }
-
-    /// Counters of the connections.
-    pub fn engine_stats(&self) -> &EngineStats {
-        self.engine.stats()
+    /// Counters. Those of the handlers are of a [`Peer`], a board has none.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            core: *self.engine.node_ref().stats(),
+            io: *self.engine.stats(),
+            handlers: HandlerStats::default(),
+        }
     }
 
     /// Sets the deadline of requests that give none; zero is ignored.
@@ -376,6 +380,15 @@ impl Board {
         let main = board.ns("_")?;
         debug_assert_eq!(main, MAIN, "the first namespace is the first");
         Ok(board)
+    }
+
+    /// Who is called, for a blocking handle: nobody yet, and the names of this board stay declared.
+    pub(crate) fn service<R>(&self) -> Service<R> {
+        let mut service = Service::default();
+        for space in &self.spaces {
+            service.opened(space.id, &space.shown, space.names.clone());
+        }
+        service
     }
 
     pub(crate) fn dial(&mut self, address: Address) -> Result<(), ConnectError> {
@@ -455,7 +468,7 @@ impl Board {
     }
 
     /// Leaves it for later to write what an operation caused, while there is room for more.
-    fn gather(&mut self) {
+    pub(crate) fn gather(&mut self) {
         self.unflushed = true;
         if self.engine.has_full_write() {
             self.flush();

@@ -2,7 +2,7 @@
 
 use switchboard_os::app::Setup;
 use switchboard_os::process::{ParentLink, parent_link};
-use switchboard_os::{Address, setup_words};
+use switchboard_os::{ToAddress, setup_words};
 use switchboard_proto::Role;
 use switchboard_proto::name::{CallName, EventName};
 
@@ -51,8 +51,8 @@ impl Builder {
     /// # Errors
     ///
     /// An address, name or limit that cannot be, or no descriptor left for the poller.
-    pub fn join(mut self, address: impl AsRef<str>) -> Result<Board, BoardError> {
-        let address: Address = address.as_ref().parse()?;
+    pub fn join(mut self, address: impl ToAddress) -> Result<Board, BoardError> {
+        let address = address.to_address()?;
         self.setup.config.role = Role::Member;
         let mut board = self.build()?;
         board.dial(address)?;
@@ -64,8 +64,8 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::join`], and why nobody can listen there now.
-    pub fn listen(mut self, address: impl AsRef<str>) -> Result<Board, BoardError> {
-        let address: Address = address.as_ref().parse()?;
+    pub fn listen(mut self, address: impl ToAddress) -> Result<Board, BoardError> {
+        let address = address.to_address()?;
         self.setup.config.role = Role::Hub;
         let mut board = self.build()?;
         board.listen_at(&address)?;

@@ -81,13 +81,15 @@ pub use incoming::{Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 pub use outgoing::{Emit, Request};
 pub use peer::{
     BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, Peer, Pending, Received, State,
-    States, Sub,
+    States,
 };
 
-pub use switchboard_os::app::{Answered, BadName, FromReply, OfContext, OfMessage, RegisterError};
+pub use switchboard_os::app::{
+    Answered, BadName, FromReply, HandlerStats, OfContext, OfMessage, RegisterError, Stats, Sub,
+};
 pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, Side};
 pub use switchboard_os::process::InheritError;
-pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream};
+pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream, ToAddress};
 pub use switchboard_proto::codec::{self, Raw, Value};
 pub use switchboard_proto::fault::{Fault, FaultError};
 pub use switchboard_proto::name;
@@ -96,5 +98,5 @@ pub use switchboard_proto::wire::{AttachRefusal, Refusal};
 pub use switchboard_proto::{
     Config, Disconnect, Fate, Generation, InstanceId, LinkId, Message, MessageId, NamespaceId,
     PeerId, PeerName, Receipt, Reconnect, ReplyRefusal, RequestId, Roster, SendOptions,
-    SendRefusal, Sender, Stats, Target, Ticket, UnknownCause,
+    SendRefusal, Sender, Target, Ticket, UnknownCause,
 };

@@ -291,13 +291,13 @@ fn hazard_x5_more_ready_links_than_one_report_holds_are_all_read_in_one_turn() {
     let folder = tempfile::tempdir().unwrap();
     let mut both = pair(&address_in(&folder));
     let mut busy = Vec::new();
-    while both.boards[0].engine_stats().accepted < BUSY as u64 + 1 {
+    while both.boards[0].stats().io.accepted < BUSY as u64 + 1 {
         if busy.len() < BUSY {
             busy.push(UnixStream::connect(folder.path().join("hub")).unwrap());
         }
         both.boards[0].drive().unwrap();
     }
-    let before = both.boards[0].engine_stats().reads;
+    let before = both.boards[0].stats().io.reads;
     for stream in &mut busy {
         stream.write_all(&[0]).unwrap();
     }
@@ -306,7 +306,7 @@ fn hazard_x5_more_ready_links_than_one_report_holds_are_all_read_in_one_turn() {
     both.boards[1].emit(BLOB, &blob).to(Hub).send().unwrap();
     both.boards[1].flush();
     both.boards[0].drive().unwrap();
-    let reads = both.boards[0].engine_stats().reads - before;
+    let reads = both.boards[0].stats().io.reads - before;
     assert!(reads > BUSY as u64, "only {reads} links were read");
     let mut heard = false;
     while let Some(incoming) = both.boards[0].poll_incoming() {
@@ -339,9 +339,9 @@ fn an_idle_board_sleeps_until_nothing_at_all_is_due() {
     for board in &mut both.boards {
         assert_eq!(board.timeout(), None, "nothing is due on a local link");
     }
-    let before = both.boards.each_ref().map(|board| *board.engine_stats());
+    let before = both.boards.each_ref().map(|board| board.stats().io);
     assert!(!both.round(Duration::from_millis(300)), "nothing woke it");
-    let after = both.boards.each_ref().map(|board| *board.engine_stats());
+    let after = both.boards.each_ref().map(|board| board.stats().io);
     assert_eq!(before, after, "no system call while nothing happens");
 }
 

@@ -47,7 +47,7 @@ fn echo(hub: &Peer) {
 }
 
 fn writes(board: &Board) -> u64 {
-    board.engine_stats().writes
+    board.stats().io.writes
 }
 
 #[test]
@@ -130,15 +130,15 @@ fn a_lone_event_leaves_at_once_though_nobody_waits() {
 fn a_corked_burst_leaves_together_with_the_last_cork() {
     let folder = tempfile::tempdir().unwrap();
     let (_hub, member) = two_peers(&folder, 1, echo);
-    let before = member.engine_stats().writes;
+    let before = member.stats().io.writes;
     let (first, second) = (member.cork(), member.cork());
     let pending: Vec<_> = (0..100)
         .map(|n| member.request(ECHO, &n).to(Hub).send().unwrap())
         .collect();
     drop(first);
-    assert_eq!(member.engine_stats().writes, before, "gathered");
+    assert_eq!(member.stats().io.writes, before, "gathered");
     drop(second);
-    assert_eq!(member.engine_stats().writes, before + 1, "written together");
+    assert_eq!(member.stats().io.writes, before + 1, "written together");
     for (n, reply) in pending.into_iter().enumerate() {
         assert_eq!(reply.wait().unwrap() as usize, n);
     }

@@ -53,7 +53,7 @@ fn hazard_x1_a_panic_in_a_handler_is_a_failure_and_the_link_stays() {
     };
     assert_eq!(fault.message, "the handler panicked: boom");
     assert_eq!(member.request(ADD, &(2, 3)).wait().unwrap(), 5);
-    assert_eq!(member.engine_stats().dials, 1, "the same link");
+    assert_eq!(member.stats().io.dials, 1, "the same link");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn events_come_in_order_to_listeners_in_order_and_once_comes_once() {
 fn events_can_be_taken_one_by_one_without_a_handler() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));
-    let mut events = hub.events(Some("n")).unwrap();
+    let mut events = hub.events_of::<u32>("n");
     hub.ready();
     let member = member("one", &hub.address().unwrap());
     let sender = std::thread::spawn(move || {
@@ -120,7 +120,7 @@ fn events_can_be_taken_one_by_one_without_a_handler() {
     });
     for n in 0..3000_u32 {
         let event = events.next_within(PATIENCE).expect("it was sent");
-        assert_eq!(event.decode::<u32>(&hub).unwrap(), n);
+        assert_eq!(event.decode().unwrap(), n);
     }
     // What was taken has to be told to the sender.
     assert!(events.next_within(Duration::from_millis(200)).is_none());
@@ -285,7 +285,7 @@ fn a_peer_in_a_program_without_standard_descriptors_keeps_to_its_own() {
             .unwrap();
         assert!(ended.success(), "{closed}: {ended}");
     }
-    assert_eq!(hub.engine_stats().accepted, 4);
+    assert_eq!(hub.stats().io.accepted, 4);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn everyone_hears_an_event_but_the_sender_and_the_excepted() {
     let mut heard: Vec<_> = members
         .iter()
         .map(|member| {
-            let events = member.events(Some("hello")).unwrap();
+            let events = member.events_of::<String>("hello");
             member.ready();
             assert!(member.connected(PATIENCE));
             events
@@ -372,7 +372,7 @@ fn everyone_hears_an_event_but_the_sender_and_the_excepted() {
     let emit = members[0].emit("hello", "all").to(Everyone);
     emit.except(&[third]).send().unwrap();
     let text = heard[1].next_within(PATIENCE).expect("b hears it");
-    assert_eq!(text.decode::<String>(&members[1]).unwrap(), "all");
+    assert_eq!(text.decode().unwrap(), "all");
     for at in [0, 2] {
         assert!(heard[at].next_within(Duration::from_millis(100)).is_none());
     }

@@ -39,6 +39,17 @@ pub struct TcpHost {
     remote: bool,
 }
 
+/// What can be an address: an [`Address`], or a string such as `unix:/run/user/1000/app.sock` or
+/// `tcp://127.0.0.1:7000`.
+pub trait ToAddress {
+    /// The address.
+    ///
+    /// # Errors
+    ///
+    /// The string is none.
+    fn to_address(&self) -> Result<Address, AddressError>;
+}
+
 /// An address that cannot be used, and what to write instead.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -344,3 +355,27 @@ impl fmt::Display for Address {
 }
 
 crate::debug_says!(AddressError);
+
+macro_rules! text_is_an_address {
+    ($($text:ty),*) => {$(
+        impl ToAddress for $text {
+            fn to_address(&self) -> Result<Address, AddressError> {
+                self.parse()
+            }
+        }
+    )*};
+}
+
+text_is_an_address!(&str, String, &String);
+
+impl ToAddress for Address {
+    fn to_address(&self) -> Result<Address, AddressError> {
+        Ok(self.clone())
+    }
+}
+
+impl ToAddress for &Address {
+    fn to_address(&self) -> Result<Address, AddressError> {
+        Ok((*self).clone())
+    }
+}

@@ -53,7 +53,7 @@ mod sys;
 pub mod test_util;
 mod waker;
 
-pub use address::{Address, AddressError, TcpHost, UnixPath};
+pub use address::{Address, AddressError, TcpHost, ToAddress, UnixPath};
 pub use attachments::{FileId, MAX_ATTACHMENTS, is_own_descriptor};
 #[cfg(feature = "test-util")]
 pub use census::open_descriptors;

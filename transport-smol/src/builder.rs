@@ -3,19 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use switchboard_os::app::Setup;
+use switchboard_os::app::{Place, Setup};
 use switchboard_os::engine::{Engine, Side};
 use switchboard_os::process::parent_link;
-use switchboard_os::{Address, AddressError, Stream, setup_words};
-use switchboard_proto::Role;
+use switchboard_os::{Address, AddressError, Stream, ToAddress, setup_words};
 use switchboard_proto::codec::{Decode, Encode};
 use switchboard_proto::name::HandlerName;
+use switchboard_proto::registry::Roles;
+use switchboard_proto::{Names, Role};
 
 use crate::driver::Driver;
 use crate::error::JoinError;
 use crate::handler::{Handler, erase};
-use crate::peer::{Peer, roles_of};
-use crate::service::{Entry, Requests, Roles, Run, Service};
+use crate::peer::Peer;
+use crate::service::{Callee, Run, Service};
 use crate::shared::Shared;
 
 /// A peer that has not begun. With handlers of its own ([`Builder::on`]) it is ready from its first
@@ -42,18 +43,7 @@ struct Listed {
     namespace: String,
     name: String,
     roles: Roles,
-    entry: Entry,
-}
-
-/// What can be an address: an [`Address`], or a string such as `unix:/run/user/1000/app.sock` or
-/// `tcp://127.0.0.1:7000`.
-pub trait ToAddress {
-    /// The address.
-    ///
-    /// # Errors
-    ///
-    /// The string is none.
-    fn to_address(&self) -> Result<Address, AddressError>;
+    run: Run,
 }
 
 /// A peer at this address; its last call says whether it joins the hub there or is the hub.
@@ -113,8 +103,8 @@ impl Builder {
         self.list.push(Listed {
             namespace: self.namespace.clone(),
             name: name.as_name().to_owned(),
-            roles: roles_of(&name, Requests::IfFree),
-            entry: Entry::new(Run::Handler(erase(handler)), false, false),
+            roles: name.roles(),
+            run: Run::Handler(erase(handler)),
         });
         self
     }
@@ -198,7 +188,7 @@ impl Builder {
         let now = engine.now();
         let default: Arc<str> = Arc::from("_");
         let namespace = engine.node().open(now, &default)?;
-        service.opened(namespace, &default);
+        service.opened(namespace, &default, Names::default());
         let is_ready = !self.list.is_empty();
         for listed in self.list {
             enlist(&mut engine, &mut service, listed)?;
@@ -226,38 +216,19 @@ fn enlist(engine: &mut Engine, service: &mut Service, listed: Listed) -> Result<
         namespace,
         name,
         roles,
-        entry,
+        run,
     } = listed;
     let now = engine.now();
     let id = engine.node().open(now, &namespace)?;
-    service.opened(id, &Arc::from(namespace));
-    let (registered, _) = service.register(engine, id, &name, &entry, roles);
-    registered?;
+    service.opened(id, &Arc::from(namespace), Names::default());
+    let place = Place {
+        namespace: id,
+        name: &name,
+        roles,
+        replace: false,
+    };
+    service.register(engine, place, Callee::new(run, false))?;
     Ok(())
-}
-
-macro_rules! text_is_an_address {
-    ($($text:ty),*) => {$(
-        impl ToAddress for $text {
-            fn to_address(&self) -> Result<Address, AddressError> {
-                self.parse()
-            }
-        }
-    )*};
-}
-
-text_is_an_address!(&str, String, &String);
-
-impl ToAddress for Address {
-    fn to_address(&self) -> Result<Address, AddressError> {
-        Ok(self.clone())
-    }
-}
-
-impl ToAddress for &Address {
-    fn to_address(&self) -> Result<Address, AddressError> {
-        Ok((*self).clone())
-    }
 }
 
 impl fmt::Debug for Builder {

@@ -4,35 +4,31 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
-use switchboard_os::app::{cx, guard};
-use switchboard_proto::codec::CodecId;
-use switchboard_proto::{Answer, Payload, Ticket};
+use switchboard_os::app::{Arrived, NOBODY, Order, cx, guard, weigh};
+use switchboard_proto::{Answer, Ticket};
 
 use crate::cx::Cx;
-use crate::events::Arrived;
 use crate::handler::Running;
 use crate::peer::Peer;
-use crate::service::{Entry, Job, OrderKey, Run};
+use crate::service::{Callee, Job, Run};
 use crate::shared::Handle;
 
 /// Calls the handlers of one message in the order of their registration; each is called when those
 /// before it have returned or wait for something. Its own end is that of the last.
 pub(crate) struct Dispatch {
     cx: Cx,
-    codec: CodecId,
-    payload: Payload,
+    message: Arc<Arrived>,
     steps: SmallVec<[Step; 2]>,
     ticket: Option<Ticket>,
-    order: Option<OrderKey>,
+    order: Option<Order>,
     answer: Option<Answer<OwnedFd>>,
 }
 
 enum Step {
-    Waits(Entry),
+    Waits(Arc<Callee>),
     Runs(Running),
     Over,
 }
@@ -41,7 +37,7 @@ enum Step {
 pub(crate) struct Done {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) answer: Answer<OwnedFd>,
-    pub(crate) order: Option<OrderKey>,
+    pub(crate) order: Option<Order>,
     /// Keeps the peer until the answer is given, also where this was its last handle. Not to be
     /// dropped under the lock.
     pub(crate) cx: Cx,
@@ -49,46 +45,35 @@ pub(crate) struct Done {
 
 impl Dispatch {
     pub(crate) fn new(handle: &Arc<Handle>, job: Job) -> Self {
-        let peer = Peer::of(Arc::clone(handle), job.namespace, job.namespace_name);
+        let peer = Peer::of(Arc::clone(handle), job.namespace, job.shown);
+        let calls = job.calls.into_iter();
         Self {
-            cx: cx(peer, job.of),
-            codec: job.codec,
-            payload: job.payload,
-            steps: job.calls.into_iter().map(Step::Waits).collect(),
+            cx: cx(peer, Arc::clone(&job.message)),
+            message: job.message,
+            steps: calls.map(|(_, callee)| Step::Waits(callee)).collect(),
             ticket: job.ticket,
             order: job.order,
             answer: None,
         }
     }
 
-    /// A failure stands whatever the others return.
     fn add(&mut self, answer: Answer<OwnedFd>) {
-        if !matches!(self.answer, Some(Answer::Failed(_))) {
-            self.answer = Some(answer);
-        }
+        self.answer = Some(weigh(self.answer.take(), answer));
     }
 
-    fn begin(&self, entry: &Entry) -> Result<Option<Running>, Answer<OwnedFd>> {
-        let registered = &*entry.0;
-        // One that an earlier one of this message has removed is not called; a `once` has left the
-        // registry for this very call.
-        if registered.removed.load(Ordering::Acquire) {
-            return Ok(None);
+    /// Calls one; what it is to be waited for comes back, or what it has answered.
+    fn begin(&self, callee: &Callee) -> Result<Running, Option<Answer<OwnedFd>>> {
+        // One that an earlier one of this message has taken out is not called.
+        if callee.is_removed() {
+            return Err(None);
         }
-        match &registered.run {
-            Run::Handler(handler) => {
-                guard(|| Some(handler.start(self.cx.clone(), self.codec, &self.payload)))
-            }
+        match &callee.run {
+            Run::Handler(handler) => guard(|| handler.start(self.cx.clone())).map_err(Some),
             Run::Stream(queue) => {
-                let reader = queue.push(Arrived {
-                    cx: self.cx.clone(),
-                    codec: self.codec,
-                    payload: self.payload.clone(),
-                });
-                if let Some(reader) = reader {
+                if let Some(reader) = queue.push(Arc::clone(&self.message)) {
                     reader.wake();
                 }
-                Ok(None)
+                Err(Some(Answer::nothing()))
             }
         }
     }
@@ -100,13 +85,12 @@ impl Future for Dispatch {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
         let this = &mut *self;
         for at in 0..this.steps.len() {
-            if let Step::Waits(entry) = &this.steps[at] {
-                let entry = entry.clone();
-                this.steps[at] = match this.begin(&entry) {
-                    Ok(Some(running)) => Step::Runs(running),
-                    Ok(None) => Step::Over,
-                    Err(panicked) => {
-                        this.add(panicked);
+            if let Step::Waits(callee) = &this.steps[at] {
+                let callee = Arc::clone(callee);
+                this.steps[at] = match this.begin(&callee) {
+                    Ok(running) => Step::Runs(running),
+                    Err(answer) => {
+                        answer.into_iter().for_each(|answer| this.add(answer));
                         Step::Over
                     }
                 };
@@ -128,7 +112,7 @@ impl Future for Dispatch {
         }
         Poll::Ready(Done {
             ticket: this.ticket,
-            answer: this.answer.take().unwrap_or_else(Answer::nothing),
+            answer: this.answer.take().unwrap_or(NOBODY),
             order: this.order.take(),
             cx: this.cx.clone(),
         })

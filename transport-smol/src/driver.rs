@@ -7,8 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use switchboard_proto::Answer;
-
 use crate::cx::Cx;
 use crate::dispatch::{Dispatch, Done};
 use crate::lead::ROUNDS;
@@ -152,16 +150,7 @@ fn answer_all(state: &mut State, done: &mut Vec<Done>, spent: &mut Vec<Cx>) {
     } in done.drain(..)
     {
         spent.push(cx);
-        state.stats.handled += 1;
-        state.stats.failed += u64::from(matches!(answer, Answer::Failed(_)));
-        let State {
-            service, engine, ..
-        } = state;
-        if let Some(ticket) = ticket
-            && !service.answer(engine, ticket, answer)
-        {
-            state.stats.stale_answers += 1;
-        }
+        state.service.answer(&mut state.engine, ticket, answer);
     }
 }
 

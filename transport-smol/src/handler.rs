@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
 use switchboard_os::app::{OfContext, OfMessage, answer, read};
-use switchboard_proto::codec::{CodecId, Decode, Encode};
+use switchboard_proto::Answer;
+use switchboard_proto::codec::{Decode, Encode};
 use switchboard_proto::fault::Fault;
-use switchboard_proto::{Answer, Payload};
 
 use crate::cx::Cx;
 
@@ -70,7 +70,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Answer<OwnedFd>> + Send>>;
 
 /// A handler whose types are forgotten.
 pub(crate) trait AnyHandler: Send + Sync {
-    fn start(&self, cx: Cx, codec: CodecId, payload: &Payload) -> Running;
+    fn start(&self, cx: Cx) -> Running;
 }
 
 pub(crate) fn erase<M, R, S>(handler: impl Handler<M, R, S>) -> Box<dyn AnyHandler>
@@ -97,8 +97,8 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn start(&self, cx: Cx, codec: CodecId, payload: &Payload) -> Running {
-        let message = match read(&cx, codec, payload) {
+    fn start(&self, cx: Cx) -> Running {
+        let message = match read(&cx) {
             Ok(message) => message,
             Err(unreadable) => return Box::pin(std::future::ready(unreadable)),
         };

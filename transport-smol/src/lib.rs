@@ -58,12 +58,10 @@ mod service;
 mod shared;
 mod sources;
 mod state;
-mod stats;
-mod sub;
 mod tasks;
 mod wakeups;
 
-pub use builder::{Builder, ToAddress, builder};
+pub use builder::{Builder, builder};
 pub use cx::{Cancelled, Cx};
 
 pub use driver::Driver;
@@ -74,12 +72,12 @@ pub use handler::Handler;
 pub use peer::Peer;
 pub use request::{Reply, Request};
 pub use state::{State, States};
-pub use stats::{HandlerStats, Stats};
-pub use sub::Sub;
 
-pub use switchboard_os::Address;
-pub use switchboard_os::app::{Answered, BadName, FromReply, OfContext, OfMessage, RegisterError};
+pub use switchboard_os::app::{
+    Answered, BadName, FromReply, HandlerStats, OfContext, OfMessage, RegisterError, Stats, Sub,
+};
 pub use switchboard_os::engine::Side;
+pub use switchboard_os::{Address, ToAddress};
 pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
 pub use switchboard_proto::fault::Fault;
 pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName};

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use switchboard_os::app::{Draft, RegisterError};
+use switchboard_os::app::{self, Draft, Former, RegisterError, Registration, Stats, Sub, sub};
 use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::{Address, Stream};
 use switchboard_proto::codec::{Decode, Encode, Value};
 use switchboard_proto::name::{CallName, EventName, HandlerName};
 use switchboard_proto::outgoing::Receivers;
+use switchboard_proto::registry::{Roles, SubId};
 use switchboard_proto::{
-    Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError, NamespaceId, PeerId,
-    SendOptions, Target,
+    Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError, Names, NamespaceId,
+    PeerId, SendOptions, Target,
 };
 
 use crate::emit::{Emit, Sending};
@@ -25,11 +26,9 @@ use crate::handler::{Handler, erase};
 use crate::ops::Submission;
 use crate::queue::Queue;
 use crate::request::Request;
-use crate::service::{Entry, Requests, Roles, Run};
+use crate::service::{Callee, Run};
 use crate::shared::{Handle, Shared, State};
 use crate::state::States;
-use crate::stats::Stats;
-use crate::sub::Sub;
 
 /// A peer of an application: one process that talks to the others, in one of its namespaces.
 ///
@@ -43,11 +42,24 @@ pub struct Peer {
     namespace_name: Arc<str>,
 }
 
-/// A peer that is not kept alive.
-#[derive(Debug)]
-pub(crate) struct WeakPeer {
+/// A registration. It does not keep the peer alive.
+struct Place {
     shared: Arc<Shared>,
     namespace: NamespaceId,
+    id: SubId,
+    callee: Arc<Callee>,
+}
+
+/// What the registry made of one, and who gave way to it.
+type Registered = (SubId, Former<Run>);
+
+/// How a handler is registered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Always,
+    Ordered,
+    Once,
+    Replacing,
 }
 
 /// Talking.
@@ -109,9 +121,9 @@ impl Peer {
     /// for a [`Call`](crate::Call), both for a string. See [`Handler`] for its two shapes.
     ///
     /// All handlers of an event are called, in the order of registration. A request is answered by
-    /// one: of several that are registered for one string by the first, which
-    /// [`Sub::answers_requests`] tells; a second one for a `Call` is refused, which [`Sub::refused`]
-    /// tells.
+    /// one: of several that are registered for one string by the first, and when that is taken out,
+    /// by the next; [`Sub::answers_requests`] tells. A second one for a `Call` is refused, which
+    /// [`Sub::refused`] tells.
     ///
     /// Handlers run at the same time, up to the limit of the builder (64); each is begun in the order
     /// in which the messages came. A panic is the failure that the requester sees. A handler may call
@@ -123,7 +135,7 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, Requests::IfFree, handler, false, false)
+        self.register(&name, handler, How::Always)
     }
 
     /// As [`Peer::on`], for messages of one sender one after the other: the next is begun when the
@@ -138,7 +150,7 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, Requests::IfFree, handler, false, true)
+        self.register(&name, handler, How::Ordered)
     }
 
     /// As [`Peer::on`], for one message only, also when two arrive together.
@@ -148,11 +160,11 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, Requests::IfFree, handler, true, false)
+        self.register(&name, handler, How::Once)
     }
 
-    /// As [`Peer::on`], in the place of the handler that answers requests of the name now. What that
-    /// one has begun finishes.
+    /// As [`Peer::on`], in the place of the handler that answers requests of the name now, which
+    /// hears no events any more either. What that one has begun finishes.
     pub fn replace<M, R, S>(
         &self,
         name: impl HandlerName<M, R>,
@@ -163,7 +175,7 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, Requests::Replace, handler, false, false)
+        self.register(&name, handler, How::Replacing)
     }
 
     /// Every event of the namespace, as a stream of dynamic [`Value`]s;
@@ -200,7 +212,7 @@ impl Peer {
         let namespace = self.shared().with(|state| {
             let now = state.now();
             let id = state.engine.node().open(now, name)?;
-            state.service.opened(id, &namespace_name);
+            state.service.opened(id, &namespace_name, Names::default());
             Ok(id)
         })?;
         Ok(Self {
@@ -292,7 +304,7 @@ impl Peer {
         self.shared().look(|state| Stats {
             core: *state.engine.node_ref().stats(),
             io: *state.engine.stats(),
-            handlers: state.stats,
+            handlers: state.service.stats,
         })
     }
 
@@ -376,62 +388,93 @@ impl Peer {
         made.map_err(NotSent::from)
     }
 
-    pub(crate) fn weak(&self) -> WeakPeer {
-        WeakPeer {
-            shared: Arc::clone(self.shared()),
-            namespace: self.namespace,
-        }
-    }
-
-    pub(crate) fn unregister(&self, entry: &Entry) -> Vec<Entry> {
-        self.weak().unregister(entry)
-    }
-
-    pub(crate) fn enlist(
+    /// Registers one who is called.
+    fn enlist(
         &self,
-        name: &str,
-        roles: Roles,
-        entry: &Entry,
-    ) -> Result<bool, RegisterError> {
-        let (result, former) = self.shared().with(|state| {
-            let State {
-                service, engine, ..
-            } = state;
-            service.register(engine, self.namespace, name, entry, roles)
-        });
-        drop(former);
-        result
+        callee: Arc<Callee>,
+        register: impl FnOnce(&mut State, &Arc<Callee>) -> Result<Registered, RegisterError>,
+    ) -> Sub {
+        let registered = self.shared().with(|state| register(state, &callee));
+        // What gave way is dropped here and not under the lock.
+        sub(registered.map(|(id, former)| {
+            drop(former);
+            Place {
+                shared: Arc::clone(self.shared()),
+                namespace: self.namespace,
+                id,
+                callee,
+            }
+        }))
     }
 
-    fn register<M, R, S, N>(
-        &self,
-        name: &N,
-        requests: Requests,
-        handler: impl Handler<M, R, S>,
-        once: bool,
-        ordered: bool,
-    ) -> Sub
+    fn register<M, R, S, N>(&self, name: &N, handler: impl Handler<M, R, S>, how: How) -> Sub
     where
         N: HandlerName<M, R>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        let entry = Entry::new(Run::Handler(erase(handler)), once, ordered);
-        let registered = self.enlist(name.as_name(), roles_of(name, requests), &entry);
-        Sub::new(self.weak(), entry, registered)
+        let run = Run::Handler(erase(handler));
+        self.enlist(Callee::new(run, how == How::Ordered), |state, callee| {
+            let place = app::Place {
+                namespace: self.namespace,
+                name: name.as_name(),
+                roles: match how {
+                    How::Once => name.roles().once(),
+                    _ => name.roles(),
+                },
+                replace: how == How::Replacing,
+            };
+            let State {
+                service, engine, ..
+            } = state;
+            service.register(engine, place, Arc::clone(callee))
+        })
     }
 
     fn stream<M>(&self, name: Option<&str>) -> Events<M> {
         let queue = Queue::new();
-        let entry = Entry::new(Run::Stream(queue.clone()), false, false);
-        let registered = self.shared().with(|state| {
+        let run = Run::Stream(queue.clone());
+        let sub = self.enlist(Callee::new(run, false), |state, callee| {
             let State {
                 service, engine, ..
             } = state;
-            service.register_stream(engine, self.namespace, name, &entry)
+            let callee = Arc::clone(callee);
+            let registered = match name {
+                Some(name) => {
+                    let place = app::Place {
+                        namespace: self.namespace,
+                        name,
+                        roles: Roles::EVENTS,
+                        replace: false,
+                    };
+                    service.register(engine, place, callee)
+                }
+                None => {
+                    let id = service.listen_all(engine, self.namespace, callee);
+                    id.map(|id| (id, None))
+                }
+            }?;
+            service.add_stream(self.namespace, queue.clone());
+            Ok(registered)
         });
-        Events::new(queue, entry, self.clone(), registered.err())
+        Events::new(queue, sub, self.clone())
+    }
+}
+
+impl Registration for Place {
+    fn take_out(&self) {
+        let former = self.shared.with(|state| {
+            let State {
+                service, engine, ..
+            } = state;
+            service.remove(engine, self.namespace, self.id, &self.callee)
+        });
+        drop(former);
+    }
+
+    fn answers(&self) -> bool {
+        self.shared.look(|state| state.service.answers(self.id))
     }
 }
 
@@ -439,29 +482,6 @@ impl Peer {
 impl Adopt for &Peer {
     fn adopt(self, actor: Box<dyn Actor>) {
         self.shared().with(|state| state.engine.host(actor));
-    }
-}
-
-/// What a name of this type is registered for.
-pub(crate) fn roles_of<M, R, N: HandlerName<M, R>>(_: &N, requests: Requests) -> Roles {
-    Roles {
-        events: N::EVENTS,
-        requests: match N::REQUESTS {
-            true => requests,
-            false => Requests::None,
-        },
-    }
-}
-
-impl WeakPeer {
-    /// Takes an entry out. What gave way is dropped by the caller, without a lock.
-    pub(crate) fn unregister(&self, entry: &Entry) -> Vec<Entry> {
-        self.shared.with(|state| {
-            let State {
-                service, engine, ..
-            } = state;
-            service.unregister(engine, self.namespace, entry)
-        })
     }
 }
 

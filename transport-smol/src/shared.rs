@@ -24,7 +24,6 @@ use crate::ops::{Ending, Ops};
 use crate::pump::Pump;
 use crate::service::Service;
 use crate::state::{State as PeerState, Watchers};
-use crate::stats::HandlerStats;
 use crate::wakeups::Wakeups;
 
 /// Messages that lie no further apart are a burst. A program that sends one now and then is slower.
@@ -54,7 +53,6 @@ pub(crate) struct State {
     pub(crate) service: Service,
     pub(crate) ops: Ops,
     pub(crate) watchers: Watchers,
-    pub(crate) stats: HandlerStats,
     pub(crate) connection: Connection,
     /// Who waits for the connection, or for the end of a drain.
     waiting: Vec<Waker>,
@@ -90,7 +88,6 @@ impl Shared {
             service,
             ops: Ops::default(),
             watchers: Watchers::default(),
-            stats: HandlerStats::default(),
             connection: Connection::default(),
             waiting: Vec::new(),
             drained: None,

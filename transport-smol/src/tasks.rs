@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
-use switchboard_os::app::guard;
+use switchboard_os::app::{Order, guard};
 
 use crate::dispatch::{Dispatch, Done};
-use crate::service::OrderKey;
 use crate::wakeups::{Key, KeyWaker, Wakeups};
 
 #[derive(Default)]
@@ -21,7 +20,7 @@ pub(crate) struct Tasks {
     keys: Vec<(Arc<KeyWaker>, Waker)>,
     /// Messages that wait for an earlier one of the same sender; an empty queue stands for one that
     /// runs.
-    ordered: HashMap<OrderKey, VecDeque<Dispatch>>,
+    ordered: HashMap<Order, VecDeque<Dispatch>>,
     waiting: usize,
 }
 
@@ -35,7 +34,7 @@ impl Tasks {
     pub(crate) fn begin(
         &mut self,
         dispatch: Dispatch,
-        order: Option<OrderKey>,
+        order: Option<Order>,
         wakeups: &Arc<Wakeups>,
     ) -> Option<Done> {
         if let Some(order) = order {
@@ -66,7 +65,7 @@ impl Tasks {
     }
 
     /// The turn of the next message after one with this order has ended.
-    pub(crate) fn next_in(&mut self, order: OrderKey, wakeups: &Arc<Wakeups>) -> Option<Done> {
+    pub(crate) fn next_in(&mut self, order: Order, wakeups: &Arc<Wakeups>) -> Option<Done> {
         let queue = self.ordered.get_mut(&order)?;
         match queue.pop_front() {
             Some(dispatch) => {

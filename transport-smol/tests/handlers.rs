@@ -192,6 +192,30 @@ fn listeners_are_called_in_the_order_of_registration_and_one_answers() {
 }
 
 #[test]
+fn requests_go_to_the_next_handler_when_the_first_is_taken_out() {
+    let place = Place::new();
+    run(async {
+        let (hub, members) = world(&place, &["a"]).await;
+        let named = |who: &'static str| async move |(): ()| Ok(who.to_owned());
+        let ask = || async {
+            let asked = members[0].request::<_, String>("x", &()).to(Hub);
+            asked.await.ok()
+        };
+        let mut handler = hub.on("x", named("first"));
+        hub.ready();
+        let second = hub.on("x", named("second"));
+        assert!(handler.answers_requests() && !second.answers_requests());
+        assert_eq!(ask().await.as_deref(), Some("first"));
+        // As people write it: the new one is there before the old one is dropped.
+        handler = second;
+        assert!(handler.answers_requests());
+        assert_eq!(ask().await.as_deref(), Some("second"));
+        handler.cancel();
+        assert_eq!(ask().await, None);
+    });
+}
+
+#[test]
 fn a_second_handler_of_a_call_is_refused() {
     let place = Place::new();
     run(async {

@@ -8,13 +8,13 @@ use core::hint::black_box;
 use core::panic::PanicInfo;
 
 use switchboard_proto::codec::{self, CodecId, Value};
-use switchboard_proto::registry::Registry;
+use switchboard_proto::registry::{Registry, Roles};
 
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
     // Something of each part, so that the linker has to find what it calls.
     let mut registry = Registry::new();
-    registry.listen("", "name", black_box(1_u32));
+    let _ = registry.register("", "name", Roles::BOTH, black_box(1_u32));
     black_box(registry.dispatch("", "name"));
     for codec in black_box([CodecId::CBOR, CodecId::JSON]) {
         let payload = codec::encode(codec, &Value::Null).unwrap_or_default();

@@ -15,6 +15,6 @@ impl Host for Peer {
     }
 
     fn namespace(&self) -> &str {
-        self.shown()
+        self.namespace()
     }
 }

@@ -4,13 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use switchboard_os::app::{OfContext, OfMessage, answer, guard, read};
-use switchboard_proto::codec::{CodecId, Decode, Encode};
+use switchboard_os::app::{self, OfContext, OfMessage, answer, guard, read};
+use switchboard_proto::Answer;
+use switchboard_proto::codec::{Decode, Encode};
 use switchboard_proto::fault::Fault;
-use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Answer, Payload};
 
 use super::cx::Cx;
 use super::pace::Pace;
@@ -51,15 +49,17 @@ where
     }
 }
 
-/// What the registry holds.
-#[derive(Clone)]
-pub(super) enum Callee {
-    Handler(Arc<dyn AnyHandler>),
+/// What is called.
+pub(super) enum Run {
+    Handler(Box<dyn AnyHandler>),
     /// Somebody who takes events one by one.
     Queue(Arc<Queue>),
 }
 
-impl fmt::Debug for Callee {
+pub(super) type Callee = app::Callee<Run>;
+pub(super) type Job = app::Job<Run>;
+
+impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Handler(_) => "Handler",
@@ -70,21 +70,19 @@ impl fmt::Debug for Callee {
 
 /// A handler whose types are forgotten.
 pub(super) trait AnyHandler: Send + Sync {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Payload) -> Answer<OwnedFd>;
+    fn call(&self, cx: &Cx) -> Answer<OwnedFd>;
 
     fn pace(&self) -> &Pace;
 }
 
-pub(super) fn erase<M, R, S>(handler: impl Handler<M, R, S>, once: bool) -> Arc<dyn AnyHandler>
+pub(super) fn erase<M, R, S>(handler: impl Handler<M, R, S>) -> Box<dyn AnyHandler>
 where
     M: Decode + Send + 'static,
     R: Encode + Send + 'static,
     S: 'static,
 {
-    Arc::new(Typed {
+    Box::new(Typed {
         handler,
-        once,
-        called: AtomicBool::new(false),
         pace: Pace::default(),
         types: PhantomData,
     })
@@ -92,8 +90,6 @@ where
 
 struct Typed<H, M, R, S> {
     handler: H,
-    once: bool,
-    called: AtomicBool,
     pace: Pace,
     types: PhantomData<fn(M, S) -> R>,
 }
@@ -105,13 +101,9 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn call(&self, cx: &Cx, codec: CodecId, payload: &Payload) -> Answer<OwnedFd> {
-        // An event and a request that came together were given out from two lists.
-        if self.once && self.called.swap(true, Ordering::AcqRel) {
-            return Answer::NotRun(Refusal::NoHandler);
-        }
+    fn call(&self, cx: &Cx) -> Answer<OwnedFd> {
         let called = guard(|| {
-            let message = read(cx, codec, payload)?;
+            let message = read(cx)?;
             Ok(answer(cx, self.handler.call(cx.clone(), message)))
         });
         match called {

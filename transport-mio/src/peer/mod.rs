@@ -13,25 +13,27 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use switchboard_os::Stream;
-use switchboard_os::app::RegisterError;
-use switchboard_os::engine::{Actor, Adopt, EngineStats, Side};
-use switchboard_proto::codec::{Decode, Encode};
+use switchboard_os::app::{self, Former, RegisterError, Registration, Stats, Sub, sub};
+use switchboard_os::engine::{Actor, Adopt, Side};
+use switchboard_os::{Address, Stream};
+use switchboard_proto::codec::{Decode, Encode, Value};
 use switchboard_proto::name::{CallName, EventName, HandlerName};
+use switchboard_proto::registry::SubId;
 use switchboard_proto::{
-    Generation, Hangup, LinkId, Message, MessageId, NamespaceId, PeerId, SendOptions, Stats,
+    Generation, Hangup, InstanceId, LinkId, Message, MessageId, Names, NamespaceId, PeerId,
+    SendOptions,
 };
 
 pub use cork::Cork;
 pub use cx::Cx;
 pub use handler::Handler;
 pub use outgoing::{BlockingEmit, BlockingRequest, Pending};
-pub use subs::{Events, Received, State, States, Sub};
+pub use subs::{Events, Received, State, States};
 
 use crate::board::{Board, MAIN};
 use crate::error::{BoardError, SendError};
-use handler::{Callee, erase};
-use shared::{Inner, Roles, Serve, Shared, is_inside};
+use handler::{Callee, Run, erase};
+use shared::{Inner, Serve, Shared, is_inside};
 
 /// One peer of an application, for programs that block. Cheap to clone, and each clone can be used
 /// from its own thread.
@@ -52,6 +54,26 @@ pub struct Peer {
     shown: Arc<str>,
 }
 
+/// A registration. It does not keep the peer alive.
+struct Place {
+    shared: Weak<Shared>,
+    namespace: NamespaceId,
+    id: SubId,
+    callee: Arc<Callee>,
+}
+
+/// What the registry made of one, and who gave way to it.
+type Registered = (SubId, Former<Run>);
+
+/// How a handler is registered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Always,
+    Ordered,
+    Once,
+    Replacing,
+}
+
 /// Held by every handle and by nothing else: its drop is the last handle's.
 struct Owner(Arc<Shared>);
 
@@ -67,9 +89,9 @@ impl Peer {
     /// `peer.on("foo", |cx: Cx, text: String| ..)`; see [`Handler`].
     ///
     /// All handlers of an event are called, in the order of registration. A request is answered by
-    /// one: of several that are registered for one string by the first, which
-    /// [`Sub::answers_requests`] tells; a second one for a `Call` is refused, which [`Sub::refused`]
-    /// tells.
+    /// one: of several that are registered for one string by the first, and when that is taken out,
+    /// by the next; [`Sub::answers_requests`] tells. A second one for a `Call` is refused, which
+    /// [`Sub::refused`] tells.
     ///
     /// A handler's panic is a failure that the requester sees. Dropping the [`Sub`] takes it out;
     /// what is running finishes.
@@ -79,7 +101,23 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, handler, false, false)
+        self.register(&name, handler, How::Always)
+    }
+
+    /// As [`Peer::on`], for messages of one sender one after the other, however many threads serve:
+    /// the next is begun when the handlers of the one before have returned. Those that wait count for
+    /// the limit of handlers.
+    pub fn on_ordered<M, R, S>(
+        &self,
+        name: impl HandlerName<M, R>,
+        handler: impl Handler<M, R, S>,
+    ) -> Sub
+    where
+        M: Decode + Send + 'static,
+        R: Encode + Send + 'static,
+        S: 'static,
+    {
+        self.register(&name, handler, How::Ordered)
     }
 
     /// As [`Peer::on`], for one message only, also when two arrive together.
@@ -89,11 +127,11 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, handler, true, false)
+        self.register(&name, handler, How::Once)
     }
 
-    /// As [`Peer::on`], in the place of the handler that answers requests of the name now. What that
-    /// one has begun finishes.
+    /// As [`Peer::on`], in the place of the handler that answers requests of the name now, which
+    /// hears no events any more either. What that one has begun finishes.
     pub fn replace<M, R, S>(
         &self,
         name: impl HandlerName<M, R>,
@@ -104,17 +142,18 @@ impl Peer {
         R: Encode + Send + 'static,
         S: 'static,
     {
-        self.register(&name, handler, false, true)
+        self.register(&name, handler, How::Replacing)
     }
 
-    /// The events of a name, or of the whole namespace with `None`, one after the other. Unread
-    /// ones hold back what comes for this peer, beyond 1,024: drop what is not read.
-    ///
-    /// # Errors
-    ///
-    /// The name cannot be declared.
-    pub fn events(&self, name: Option<&str>) -> Result<Events, RegisterError> {
-        Events::new(self, name)
+    /// Every event of the namespace, one after the other, as dynamic [`Value`]s;
+    /// [`Received::decode_as`] makes another type of one.
+    pub fn events(&self) -> Events<Value> {
+        Events::new(self, None)
+    }
+
+    /// The events of one name, one after the other.
+    pub fn events_of<M: Decode>(&self, name: impl EventName<M>) -> Events<M> {
+        Events::new(self, Some(name.name()))
     }
 
     /// The same peer in another namespace; `_` is the default one.
@@ -123,10 +162,15 @@ impl Peer {
     ///
     /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
     pub fn ns(&self, name: &str) -> Result<Self, BoardError> {
-        let namespace = self.shared.operate(|inner| inner.board.ns(name))?;
+        let shown: Arc<str> = name.into();
+        let namespace = self.shared.operate(|inner| {
+            let id = inner.board.ns(name)?;
+            inner.service.opened(id, &shown, Names::default());
+            Ok::<_, BoardError>(id)
+        })?;
         Ok(Self {
             namespace,
-            shown: name.into(),
+            shown,
             ..self.clone()
         })
     }
@@ -254,18 +298,28 @@ impl Peer {
         self.shared.look(|inner| inner.board.identity())
     }
 
+    /// The namespace of this handle; `_` is the default one.
+    pub fn namespace(&self) -> &str {
+        &self.shown
+    }
+
+    /// The random identity of this life of the peer.
+    pub fn instance(&self) -> InstanceId {
+        self.shared.look(|inner| inner.board.instance())
+    }
+
     /// Whether it is attached to a hub, or is one.
     pub fn is_connected(&self) -> bool {
         self.shared.look(|inner| inner.board.is_connected())
     }
 
-    /// Where this hub listens; `None` for a member.
-    pub fn address(&self) -> Option<String> {
-        self.shared
-            .look(|inner| inner.board.address().map(ToString::to_string))
+    /// Where this peer listens, with the real port; `None` unless it is the hub.
+    pub fn address(&self) -> Option<Address> {
+        self.shared.look(|inner| inner.board.address().cloned())
     }
 
-    /// Everybody who is there, this peer included.
+    /// Who is there now, as the roster of this peer says: this one and the hub included, by rising
+    /// id.
     pub fn peers(&self) -> Vec<switchboard_proto::Peer> {
         self.shared
             .look(|inner| inner.board.roster().peers().cloned().collect())
@@ -277,13 +331,13 @@ impl Peer {
         States::new(self)
     }
 
-    /// Sets the deadline of requests of this namespace that give none; zero is ignored.
+    /// How long a request waits for which the caller says nothing: of this namespace, or, from the
+    /// default one, of every namespace without a time of its own. `Duration::MAX` means for ever;
+    /// zero is ignored.
     pub fn set_default_deadline(&self, deadline: Duration) {
-        self.shared.operate(|inner| {
-            inner
-                .board
-                .set_default_deadline(Some(self.namespace), deadline);
-        });
+        let namespace = (self.namespace != MAIN).then_some(self.namespace);
+        let set = |inner: &mut Inner| inner.board.set_default_deadline(namespace, deadline);
+        self.shared.operate(set);
     }
 
     /// Takes over a connection that is there already, as one more link of this peer.
@@ -321,14 +375,12 @@ impl Peer {
         self.shared.operate(Inner::close);
     }
 
-    /// Counters of the protocol.
+    /// Counters.
     pub fn stats(&self) -> Stats {
-        self.shared.look(|inner| *inner.board.stats())
-    }
-
-    /// Counters of the connections.
-    pub fn engine_stats(&self) -> EngineStats {
-        self.shared.look(|inner| *inner.board.engine_stats())
+        self.shared.look(|inner| Stats {
+            handlers: inner.service.stats,
+            ..inner.board.stats()
+        })
     }
 
     pub(crate) fn new(board: Board) -> Self {
@@ -366,14 +418,6 @@ impl Peer {
         &self.shared
     }
 
-    fn namespace(&self) -> NamespaceId {
-        self.namespace
-    }
-
-    fn shown(&self) -> &str {
-        &self.shown
-    }
-
     /// This peer in the namespace of a message.
     fn at(&self, namespace: NamespaceId, shown: Arc<str>) -> Self {
         Self {
@@ -384,35 +428,66 @@ impl Peer {
         }
     }
 
-    fn register<M, R, S, N>(
-        &self,
-        name: &N,
-        handler: impl Handler<M, R, S>,
-        once: bool,
-        replace: bool,
-    ) -> Sub
+    fn register<M, R, S, N>(&self, name: &N, handler: impl Handler<M, R, S>, how: How) -> Sub
     where
         N: HandlerName<M, R>,
         M: Decode + Send + 'static,
         R: Encode + Send + 'static,
         S: 'static,
     {
-        let roles = Roles {
-            events: N::EVENTS,
-            requests: N::REQUESTS,
-            replace,
-        };
-        let callee = Callee::Handler(erase(handler, once));
-        let registered = self.shared.operate(|inner| {
-            inner.register(self.namespace, &self.shown, name.as_name(), callee, roles)
-        });
-        // Here and not under the lock: what the former one captured may do anything when it is
-        // dropped.
-        let registered = registered.map(|(ids, answers, former)| {
+        let run = Run::Handler(erase(handler));
+        self.enlist(Callee::new(run, how == How::Ordered), |inner, callee| {
+            let place = app::Place {
+                namespace: self.namespace,
+                name: name.as_name(),
+                roles: match how {
+                    How::Once => name.roles().once(),
+                    _ => name.roles(),
+                },
+                replace: how == How::Replacing,
+            };
+            let callee = Arc::clone(callee);
+            inner.registrations(|service, engine| service.register(engine, place, callee))
+        })
+    }
+
+    /// Registers one who is called.
+    fn enlist(
+        &self,
+        callee: Arc<Callee>,
+        register: impl FnOnce(&mut Inner, &Arc<Callee>) -> Result<Registered, RegisterError>,
+    ) -> Sub {
+        let registered = self.shared.operate(|inner| register(inner, &callee));
+        // What gave way is dropped here and not under the lock.
+        sub(registered.map(|(id, former)| {
             drop(former);
-            (ids, answers)
+            Place {
+                shared: Arc::downgrade(&self.shared),
+                namespace: self.namespace,
+                id,
+                callee,
+            }
+        }))
+    }
+}
+
+impl Registration for Place {
+    fn take_out(&self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let former = shared.operate(|inner| {
+            inner.registrations(|service, engine| {
+                service.remove(engine, self.namespace, self.id, &self.callee)
+            })
         });
-        Sub::new(&self.shared, self.namespace, registered)
+        // Not under the lock: what a handler captured may do anything when it is dropped.
+        drop(former);
+    }
+
+    fn answers(&self) -> bool {
+        let shared = self.shared.upgrade();
+        shared.is_some_and(|shared| shared.look(|inner| inner.service.answers(self.id)))
     }
 }
 

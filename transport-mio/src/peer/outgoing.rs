@@ -70,7 +70,7 @@ impl<M: Encode + ?Sized, R: FromReply> BlockingRequest<'_, M, R> {
         let target = Receivers::into_request_target;
         let message = self
             .draft
-            .into_message(codecs, peer.namespace(), peer.shown(), target)
+            .into_message(codecs, peer.namespace, peer.namespace(), target)
             .map_err(SendError::from)?;
         let id = until_room(&peer, message, |inner, message| {
             let id = inner.board.request_message(message, options)?;
@@ -91,7 +91,7 @@ impl<M: Encode + ?Sized, R: FromReply> BlockingRequest<'_, M, R> {
         let target = Receivers::into_request_target;
         let message = self
             .draft
-            .into_message(codecs, peer.namespace(), peer.shown(), target)?;
+            .into_message(codecs, peer.namespace, peer.namespace(), target)?;
         let id = peer.shared().operate(|inner| {
             let id = inner.board.request_message(message, options)?;
             inner.outcomes.insert(id, None);
@@ -204,7 +204,7 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
         let target = Receivers::into_event_target;
         let message = self
             .draft
-            .into_message(codecs, peer.namespace(), peer.shown(), target)?;
+            .into_message(codecs, peer.namespace, peer.namespace(), target)?;
         let wants = options.receipt != Receipt::None;
         let id = until_room(&peer, message, |inner, message| {
             let id = inner.board.resend(message, options)?;
@@ -242,7 +242,7 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
         let target = Receivers::into_event_target;
         let message = self
             .draft
-            .into_message(codecs, peer.namespace(), peer.shown(), target)?;
+            .into_message(codecs, peer.namespace, peer.namespace(), target)?;
         peer.resend(message, options)
     }
 }

@@ -10,14 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use switchboard_os::app::{Cancel, RegisterError};
-use switchboard_os::engine::EngineFault;
+use switchboard_os::app::{Order, Service};
+use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_proto::codec::CodecTable;
-use switchboard_proto::registry::{Registry, SubId};
-use switchboard_proto::{DeclareError, Event, MessageId, NamespaceId, RequestId, Ticket};
+use switchboard_proto::{Event, MessageId, RequestId};
 
 use super::Peer;
-use super::handler::Callee;
+use super::handler::Run;
 use super::subs::{Queue, State, Watchers};
 use super::task::Task;
 use crate::board::Board;
@@ -40,15 +39,11 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) board: Board,
-    pub(super) registry: Registry<Callee>,
-    /// What was declared last.
-    revision: u64,
+    pub(super) service: Service<Run>,
     /// Requests that somebody waits for.
     pub(super) outcomes: BTreeMap<RequestId, Option<ReplyOutcome>>,
     /// Events whose fate somebody waits for.
     pub(super) fates: BTreeMap<MessageId, Option<switchboard_proto::Fate<std::os::fd::OwnedFd>>>,
-    /// Requests that are being handled, to be told that nobody waits any more.
-    pub(super) cancels: BTreeMap<Ticket, Arc<Cancel>>,
     pub(super) watchers: Watchers,
     /// Those who take events one by one.
     pub(super) queues: Vec<Weak<Queue>>,
@@ -56,6 +51,8 @@ pub(super) struct Inner {
     wakes: Vec<Waker>,
     tasks: VecDeque<Task>,
     running: usize,
+    /// Of which orders one runs: the next waits for its end.
+    orders: Vec<Order>,
     /// Counts the news that buffers have room again.
     pub(super) sendable: u64,
     pub(super) drained: bool,
@@ -70,15 +67,6 @@ pub(super) struct Inner {
     followers: usize,
     /// How many [`Cork`](super::Cork)s there are.
     pub(super) corks: usize,
-}
-
-/// For what something is registered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Roles {
-    pub(super) events: bool,
-    pub(super) requests: bool,
-    /// In the place of who answers requests now.
-    pub(super) replace: bool,
 }
 
 /// Whether this thread is in the middle of a handler of the peer, and may run one more on top.
@@ -97,20 +85,20 @@ impl Shared {
     pub(super) fn new(board: Board) -> Self {
         let codecs = Arc::clone(&board.codecs);
         let handlers = board.handlers;
+        let service = board.service();
         Self {
             handlers,
             inner: Mutex::new(Inner {
                 board,
-                registry: Registry::new(),
-                revision: 0,
+                service,
                 outcomes: BTreeMap::new(),
                 fates: BTreeMap::new(),
-                cancels: BTreeMap::new(),
                 watchers: Watchers::default(),
                 queues: Vec::new(),
                 wakes: Vec::new(),
                 tasks: VecDeque::new(),
                 running: 0,
+                orders: Vec::new(),
                 sendable: 0,
                 drained: false,
                 closed: false,
@@ -250,7 +238,7 @@ impl Shared {
             self.changed.notify_all();
         }
         drop(inner);
-        let ticket = task.ticket();
+        let (ticket, order) = (task.ticket, task.order.clone());
         let answer = serve().map(|peer| {
             let address = Arc::as_ptr(peer.shared()) as usize;
             INSIDE.with_borrow_mut(|all| all.push(address));
@@ -260,11 +248,12 @@ impl Shared {
         });
         let mut inner = self.lock();
         inner.running -= 1;
-        if let (Some(ticket), Some(answer)) = (ticket, answer) {
-            inner.cancels.remove(&ticket);
-            // Who asked may have ended meanwhile; the node counts that. It is written with the
-            // answers of the handlers that are called next.
-            let _ = inner.board.answer(ticket, answer);
+        if let Some(order) = order {
+            inner.orders.retain(|one| *one != order);
+        }
+        if let Some(answer) = answer {
+            // It is written with the answers of the handlers that are called next.
+            inner.registrations(|service, engine| service.answer(engine, ticket, answer));
         }
         inner
     }
@@ -288,10 +277,13 @@ impl Shared {
         }
     }
 
-    /// Wakes a follower, to become the leader if nobody is.
+    /// Wakes a follower, to become the leader if nobody is; or the leader, for what could not begin
+    /// while this thread ran a handler.
     fn hand_over(&self, inner: &Inner) {
         if inner.followers > 0 {
             self.changed.notify_one();
+        } else if inner.sleeping.is_some() && !inner.tasks.is_empty() {
+            inner.board.handle.wake();
         }
     }
 
@@ -318,85 +310,14 @@ fn unlock(mut inner: MutexGuard<'_, Inner>) {
 }
 
 impl Inner {
-    /// Declares the names of a namespace as the registry has them, with one more of each kind.
-    pub(super) fn declare(
+    /// Changes who is called, which others are told.
+    pub(super) fn registrations<T>(
         &mut self,
-        namespace: NamespaceId,
-        request: Option<&str>,
-        event: Option<&str>,
-    ) -> Result<(), DeclareError> {
-        let shown = Arc::clone(self.board.shown_namespace(namespace));
-        let declaration = self.registry.declaration(&shown);
-        let all = declaration.all_events;
-        let handlers: Vec<_> = declaration.handlers.into_iter().chain(request).collect();
-        let listeners: Vec<_> = declaration.listeners.into_iter().chain(event).collect();
-        self.board.declare(namespace, |names| {
-            names.handlers = handlers.iter().map(|name| (*name).into()).collect();
-            names.listeners = listeners.iter().map(|name| (*name).into()).collect();
-            names.all_events = all;
-        })
-    }
-
-    pub(super) fn declare_all_events(
-        &mut self,
-        namespace: NamespaceId,
-    ) -> Result<(), DeclareError> {
-        self.board
-            .declare(namespace, |names| names.all_events = true)
-    }
-
-    /// Registers a callee and declares its name. The ids, whether it answers requests, and who did
-    /// so before: to be dropped when the lock is free.
-    pub(super) fn register(
-        &mut self,
-        namespace: NamespaceId,
-        shown: &str,
-        name: &str,
-        callee: Callee,
-        roles: Roles,
-    ) -> Result<(Vec<SubId>, bool, Option<Callee>), RegisterError> {
-        let taken = self.registry.handler(shown, name).is_some();
-        let answers = roles.requests && (roles.replace || !taken);
-        if roles.requests && !answers && !roles.events {
-            let name = name.to_owned();
-            return Err(RegisterError::HandlerExists { name });
-        }
-        let (request, event) = (answers.then_some(name), roles.events.then_some(name));
-        self.declare(namespace, request, event)?;
-        let (mut ids, mut former) = (Vec::new(), None);
-        if answers {
-            let (id, old) = self.registry.replace(shown, name, callee.clone());
-            ids.push(id);
-            former = old;
-        }
-        if roles.events {
-            ids.push(self.registry.listen(shown, name, callee));
-        }
-        self.revision = self.registry.revision();
-        Ok((ids, answers, former))
-    }
-
-    pub(super) fn insert_all(&mut self, shown: &str, callee: Callee) -> Vec<SubId> {
-        let id = self.registry.listen_all(shown, callee);
-        self.revision = self.registry.revision();
-        vec![id]
-    }
-
-    /// Takes registrations out, for the caller to drop when it has given the lock back.
-    pub(super) fn remove(&mut self, namespace: NamespaceId, ids: &[SubId]) -> Vec<Callee> {
-        let removed = ids.iter().filter_map(|id| self.registry.remove(*id));
-        let removed = removed.collect();
-        self.declare_changes(namespace);
-        removed
-    }
-
-    pub(super) fn declare_changes(&mut self, namespace: NamespaceId) {
-        if std::mem::replace(&mut self.revision, self.registry.revision())
-            != self.registry.revision()
-        {
-            // Fewer names than before always fit.
-            let _ = self.declare(namespace, None, None);
-        }
+        change: impl FnOnce(&mut Service<Run>, &mut Engine) -> T,
+    ) -> T {
+        let changed = change(&mut self.service, &mut self.board.engine);
+        self.board.gather();
+        changed
     }
 
     pub(super) fn close(&mut self) {
@@ -459,11 +380,7 @@ impl Inner {
                     fate: Arc::new(fate),
                 }),
             },
-            Event::Cancelled(ticket) => {
-                if let Some(flag) = self.cancels.get(&ticket) {
-                    self.wakes.extend(flag.cancel());
-                }
-            }
+            Event::Cancelled(ticket) => self.wakes.extend(self.service.cancelled(ticket)),
             Event::Sendable(_) => self.sendable += 1,
             Event::Drained { .. } => self.drained = true,
             other => {
@@ -485,19 +402,15 @@ impl Inner {
             let Some(delivery) = self.board.next_delivery() else {
                 break;
             };
-            let namespace = delivery.namespace;
-            let now = self.board.engine.now();
-            let shown = Arc::clone(self.board.shown_namespace(namespace));
-            let task = Task::new(delivery, now, shown, &mut self.registry);
-            self.stirred |= task.was_queued();
-            if let Some((ticket, flag)) = task.cancel_flag() {
-                self.cancels.insert(ticket, flag);
+            let job = self.registrations(|service, engine| service.job(engine, delivery));
+            match job.map(Task::new) {
+                Some(Ok(task)) => self.tasks.push_back(task),
+                Some(Err((ticket, answer))) => {
+                    self.stirred = true;
+                    self.registrations(|service, engine| service.answer(engine, ticket, answer));
+                }
+                None => {}
             }
-            if task.has_calls() {
-                self.tasks.push_back(task);
-            }
-            // A `once` leaves the table when it is given out.
-            self.declare_changes(namespace);
         }
     }
 
@@ -516,7 +429,13 @@ impl Inner {
         if self.tasks.is_empty() {
             self.pull();
         }
-        let task = self.tasks.pop_front()?;
+        let is_free = |task: &Task| {
+            let order = task.order.as_ref();
+            order.is_none_or(|order| !self.orders.contains(order))
+        };
+        let at = self.tasks.iter().position(is_free)?;
+        let task = self.tasks.remove(at)?;
+        self.orders.extend(task.order.clone());
         self.running += 1;
         // An answer waits for those of other handlers to be written with them, but never for one
         // that may take long.

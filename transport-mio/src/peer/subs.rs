@@ -1,138 +1,48 @@
 //! What one can subscribe to: handlers, events one by one, and the state of the peer.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use switchboard_os::app::RegisterError;
+use switchboard_os::app::{self, Arrived, RegisterError, Sub, received};
 use switchboard_os::engine::EngineFault;
-use switchboard_proto::codec::{CodecError, CodecId, Decode};
-use switchboard_proto::registry::SubId;
+use switchboard_proto::registry::Roles;
 use switchboard_proto::wire::AttachRefusal;
-use switchboard_proto::{
-    Disconnect, Event, Fate, Generation, MessageId, NamespaceId, Payload, PeerId, Sender,
-};
+use switchboard_proto::{Disconnect, Event, Fate, Generation, MessageId, PeerId};
 
 use super::Peer;
-use super::handler::Callee;
-use super::shared::{Inner, Roles, Shared};
+use super::handler::{Callee, Run};
+use super::shared::Inner;
 
 /// How many states are kept for somebody who does not read them.
 const STATES: usize = 256;
 /// How many events are taken out of the node for somebody who does not read them.
 const EVENTS: usize = 1024;
 
-/// A registered handler. Dropping it takes the handler out; what is running finishes.
-#[must_use = "the handler is taken out when this is dropped: keep it, or say `.forever()`"]
-pub struct Sub {
-    shared: Weak<Shared>,
-    namespace: NamespaceId,
-    ids: Vec<SubId>,
-    answers: bool,
-    refused: Option<RegisterError>,
-}
+/// One event of [`Peer::events`], with a value of type `M`.
+pub type Received<M> = switchboard_os::app::Received<Peer, M>;
 
-impl Sub {
-    /// `answers`: whether it is the one that answers requests.
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        namespace: NamespaceId,
-        registered: Result<(Vec<SubId>, bool), RegisterError>,
-    ) -> Self {
-        let (registered, refused) = match registered {
-            Ok(registered) => (registered, None),
-            Err(error) => ((Vec::new(), false), Some(error)),
-        };
-        Self {
-            shared: Arc::downgrade(shared),
-            namespace,
-            ids: registered.0,
-            answers: registered.1,
-            refused,
-        }
-    }
-
-    /// Keeps the handler for as long as the peer lives.
-    pub fn forever(mut self) {
-        self.ids.clear();
-    }
-
-    /// Takes the handler out now: no call begins after this. What is running finishes.
-    pub fn cancel(self) {}
-
-    /// Whether this handler answers requests of its name. Of several handlers registered with `on`
-    /// for one string, only the first does; the others hear the events.
-    pub fn answers_requests(&self) -> bool {
-        self.answers
-    }
-
-    /// Why the handler was not registered at all: the name is a `Call` that has a handler already
-    /// ([`RegisterError::HandlerExists`]), or cannot be a name.
-    pub fn refused(&self) -> Option<&RegisterError> {
-        self.refused.as_ref()
-    }
-
-    /// This registration, or why there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sub::refused`].
-    pub fn checked(mut self) -> Result<Self, RegisterError> {
-        match self.refused.take() {
-            Some(error) => Err(error),
-            None => Ok(self),
-        }
-    }
-}
-
-impl Drop for Sub {
-    fn drop(&mut self) {
-        if self.ids.is_empty() {
-            return;
-        }
-        if let Some(shared) = self.shared.upgrade() {
-            let removed = shared.operate(|inner| inner.remove(self.namespace, &self.ids));
-            // Not under the lock: what a handler captured may do anything when it is dropped.
-            drop(removed);
-        }
-    }
-}
-
-impl fmt::Debug for Sub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sub")
-            .field("answers_requests", &self.answers)
-            .field("refused", &self.refused)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An event that was taken one by one.
-#[derive(Clone, Debug)]
-pub struct Received {
-    pub(super) from: Sender,
-    pub(super) name: Arc<str>,
-    pub(super) codec: CodecId,
-    pub(super) payload: Payload,
-}
-
-/// Events one by one: an iterator that waits. It ends when the peer is closed. It keeps the peer
-/// alive.
+/// Events with values of type `M`, one by one: an iterator that waits; from [`Peer::events`] and
+/// [`Peer::events_of`]. It ends when the peer is closed. It keeps the peer alive.
+///
+/// It holds 1,024 events for its reader. Beyond that nothing more is taken for anybody of this peer,
+/// so the senders wait and nothing is lost. Whoever stops reading drops it.
 #[derive(Debug)]
-pub struct Events {
+pub struct Events<M> {
     peer: Peer,
     queue: Arc<Queue>,
-    _sub: Sub,
+    sub: Sub,
+    types: PhantomData<fn() -> M>,
 }
 
 /// What waits for one [`Events`].
 #[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<VecDeque<Received>>);
+pub(super) struct Queue(Mutex<VecDeque<Arc<Arrived>>>);
 
 impl Queue {
-    pub(super) fn push(&self, event: Received) {
+    pub(super) fn push(&self, event: Arc<Arrived>) {
         self.lock().push_back(event);
     }
 
@@ -140,75 +50,62 @@ impl Queue {
         self.lock().len() >= EVENTS
     }
 
-    fn pop(&self) -> Option<Received> {
+    fn pop(&self) -> Option<Arc<Arrived>> {
         self.lock().pop_front()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Received>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Arrived>>> {
         // Only moves run under it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Received {
-    /// Who sent it.
-    pub fn from(&self) -> Sender {
-        self.from
-    }
-
-    /// The event's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its value.
-    ///
-    /// # Errors
-    ///
-    /// It is of another type, or in a codec that is not there.
-    pub fn decode<M: Decode>(&self, peer: &Peer) -> Result<M, CodecError> {
-        let codecs = &peer.shared().codecs;
-        codecs.decode(self.codec, &self.name, &self.payload)
-    }
-}
-
-impl Events {
-    pub(super) fn new(peer: &Peer, name: Option<&str>) -> Result<Self, RegisterError> {
+impl<M> Events<M> {
+    pub(super) fn new(peer: &Peer, name: Option<&str>) -> Self {
         let queue = Arc::new(Queue::default());
-        let callee = Callee::Queue(Arc::clone(&queue));
-        let namespace = peer.namespace();
-        let ids = peer.shared().operate(|inner| {
+        let callee = Callee::new(Run::Queue(Arc::clone(&queue)), false);
+        let sub = peer.enlist(callee, |inner, callee| {
             inner.queues.retain(|queue| queue.strong_count() > 0);
             inner.queues.push(Arc::downgrade(&queue));
-            match name {
+            let (namespace, callee) = (peer.namespace, Arc::clone(callee));
+            inner.registrations(|service, engine| match name {
                 Some(name) => {
-                    let roles = Roles {
-                        events: true,
-                        requests: false,
+                    let place = app::Place {
+                        namespace,
+                        name,
+                        roles: Roles::EVENTS,
                         replace: false,
                     };
-                    let registered = inner.register(namespace, peer.shown(), name, callee, roles);
-                    registered.map(|(ids, ..)| ids)
+                    service.register(engine, place, callee)
                 }
                 None => {
-                    inner.declare_all_events(namespace)?;
-                    Ok(inner.insert_all(peer.shown(), callee))
+                    let id = service.listen_all(engine, namespace, callee);
+                    id.map(|id| (id, None))
                 }
-            }
-        })?;
-        Ok(Self {
+            })
+        });
+        Self {
             peer: peer.clone(),
             queue,
-            _sub: Sub::new(peer.shared(), namespace, Ok((ids, false))),
-        })
+            sub,
+            types: PhantomData,
+        }
+    }
+
+    /// Why nothing will ever come: the name cannot be one, or there are too many.
+    pub fn refused(&self) -> Option<&RegisterError> {
+        self.sub.refused()
     }
 
     /// The next event, at most after this long.
-    pub fn next_within(&mut self, time: Duration) -> Option<Received> {
+    pub fn next_within(&mut self, time: Duration) -> Option<Received<M>> {
         self.wait(Instant::now().checked_add(time))
     }
 
-    fn wait(&self, until: Option<Instant>) -> Option<Received> {
+    fn wait(&self, until: Option<Instant>) -> Option<Received<M>> {
+        if self.refused().is_some() {
+            return None;
+        }
         let queue = &self.queue;
         let next = |inner: &mut Inner| {
             if let Some(event) = queue.pop() {
@@ -220,14 +117,15 @@ impl Events {
                 event => Some(event),
             }
         };
-        self.peer.wait(until, next).flatten()
+        let next = self.peer.wait(until, next).flatten();
+        next.map(|event| received(self.peer.clone(), event))
     }
 }
 
-impl Iterator for Events {
-    type Item = Received;
+impl<M> Iterator for Events<M> {
+    type Item = Received<M>;
 
-    fn next(&mut self) -> Option<Received> {
+    fn next(&mut self) -> Option<Received<M>> {
         self.wait(None)
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use switchboard_mio::{Board, Builder, Config, Incoming, Peer};
+use switchboard_mio::{Board, Builder, Config, Incoming, Peer, ToAddress};
 
 /// No test waits longer for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,10 +108,10 @@ pub(crate) fn first_hub() -> Builder {
 }
 
 /// Starts an ignored test of this program as a process of its own that plays a part.
-pub(crate) fn start_part(test: &str, argument: &str) -> Child {
+pub(crate) fn start_part(test: &str, argument: &impl ToString) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--ignored", "--nocapture"])
-        .env(ROLE, argument)
+        .env(ROLE, argument.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -119,13 +119,17 @@ pub(crate) fn start_part(test: &str, argument: &str) -> Child {
 }
 
 /// As [`start_part`], with the redirections that a shell makes, such as `<&-`.
-pub(crate) fn start_part_closing(test: &str, argument: &str, redirections: &str) -> Child {
+pub(crate) fn start_part_closing(
+    test: &str,
+    argument: &impl ToString,
+    redirections: &str,
+) -> Child {
     let arguments = [test, "--exact", "--ignored", "--nocapture"];
     Command::new("sh")
         .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
         .arg(std::env::current_exe().unwrap())
         .args(arguments)
-        .env(ROLE, argument)
+        .env(ROLE, argument.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -148,7 +152,7 @@ pub(crate) fn hub(address: &str) -> Peer {
 }
 
 /// A member that is not attached yet.
-pub(crate) fn member(name: &str, address: &str) -> Peer {
+pub(crate) fn member(name: &str, address: impl ToAddress) -> Peer {
     let board = Board::builder().name(name).join(address).unwrap();
     board.blocking()
 }

@@ -4,10 +4,10 @@ use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use switchboard_proto::codec::{CodecError, CodecId, Decode, Encode};
+use switchboard_proto::codec::{CodecError, Decode, Encode};
 use switchboard_proto::fault::Fault;
 use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Answer, DeclareError, Payload};
+use switchboard_proto::{Answer, DeclareError};
 
 use super::{Cx, Host};
 
@@ -18,6 +18,9 @@ pub struct OfMessage;
 /// The shape of a handler that takes a [`Cx`] and the message.
 #[derive(Debug)]
 pub struct OfContext;
+
+/// The answer to a message that nobody was called for.
+pub const NOBODY: Answer<OwnedFd> = Answer::NotRun(Refusal::NoHandler);
 
 /// Why a handler was not registered.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +43,8 @@ pub enum RegisterError {
 /// # Errors
 ///
 /// The answer.
-pub fn read<P: Host, M: Decode>(
-    cx: &Cx<P>,
-    codec: CodecId,
-    payload: &Payload,
-) -> Result<M, Answer<OwnedFd>> {
-    let read = cx.peer().codecs().decode(codec, cx.name(), payload);
+pub fn read<P: Host, M: Decode>(cx: &Cx<P>) -> Result<M, Answer<OwnedFd>> {
+    let read = cx.message.decode(cx.peer().codecs());
     read.map_err(|error| match error {
         CodecError::Unknown(_) => Answer::NotRun(Refusal::Codec),
         error => Answer::from(&Fault::from_error(&error)),
@@ -64,9 +63,18 @@ pub fn answer<P: Host, R: Encode>(cx: &Cx<P>, returned: Result<R, Fault>) -> Ans
         Ok(encoded) => Answer::Reply {
             codec: encoded.codec.0,
             payload: encoded.payload,
-            attachments: cx.take_reply(),
+            attachments: cx.message.take_reply(),
         },
         Err(error) => Answer::from(&Fault::from_error(&error)),
+    }
+}
+
+/// What the sender of a message is told of several handlers: of the first that did not return `Ok`,
+/// else of the last. Where none was called, it is told [that](NOBODY).
+pub fn weigh(told: Option<Answer<OwnedFd>>, next: Answer<OwnedFd>) -> Answer<OwnedFd> {
+    match told {
+        Some(bad @ (Answer::Failed(_) | Answer::NotRun(_))) => bad,
+        Some(Answer::Reply { .. }) | None => next,
     }
 }
 

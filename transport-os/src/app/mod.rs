@@ -3,20 +3,30 @@
 //!
 //! An application meets these under the names of its driver; a driver uses the functions here.
 
+mod arrived;
 mod cancel;
 mod cx;
 mod draft;
 mod handler;
+mod received;
 mod reply;
+mod service;
 mod setup;
+mod stats;
+mod sub;
 mod words;
 
+pub use arrived::Arrived;
 pub use cancel::{Cancel, Cancelled};
-pub use cx::{Circumstances, Cx, cx};
+pub use cx::{Cx, cx};
 pub use draft::{Draft, NotMade, Wrong};
-pub use handler::{OfContext, OfMessage, RegisterError, answer, guard, read};
+pub use handler::{NOBODY, OfContext, OfMessage, RegisterError, answer, guard, read, weigh};
+pub use received::{Received, received};
 pub use reply::{Answered, FromReply};
+pub use service::{Callee, Former, Job, Order, Place, Service};
 pub use setup::{BadName, Setup};
+pub use stats::{HandlerStats, Stats};
+pub use sub::{Registration, Sub, sub};
 
 /// The handle of a driver, as far as what handlers are given needs it.
 pub trait Host: Clone {

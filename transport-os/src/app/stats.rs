@@ -1,10 +1,9 @@
 //! Counters of one peer.
 
-use switchboard_os::engine::EngineStats;
+use crate::engine::EngineStats;
 
 /// What a peer has done since it began. Plain totals.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct Stats {
     /// Of the protocol: messages, requests, and whatever was dropped, by its reason.
     pub core: switchboard_proto::Stats,

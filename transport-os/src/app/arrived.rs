@@ -1,0 +1,97 @@
+//! One message that has come.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
+use switchboard_proto::{Delivery, DeliveryKind, Instant, Payload, Sender, Ticket};
+
+use super::Cancel;
+
+/// One message that has come, as all who are called for it share it.
+pub struct Arrived {
+    pub(super) from: Sender,
+    pub(super) name: Arc<str>,
+    codec: CodecId,
+    payload: Payload,
+    descriptors: Mutex<Descriptors>,
+    pub(super) lost: bool,
+    /// How long the requester waits.
+    pub(super) until: Option<Instant>,
+    pub(super) cancel: Arc<Cancel>,
+}
+
+#[derive(Default)]
+struct Descriptors {
+    /// Those that came and are not taken.
+    came: VecDeque<OwnedFd>,
+    /// Those that go with the reply.
+    reply: Vec<OwnedFd>,
+}
+
+/// What a message wants, beside being heard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants {
+    pub(super) request: bool,
+    /// What an answer is for.
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Arrived {
+    pub(super) fn new(delivery: Delivery<OwnedFd>, now: Instant) -> (Arc<Self>, Wants) {
+        let (request, ticket, remaining) = match delivery.kind {
+            DeliveryKind::Event(ticket) => (false, ticket, None),
+            DeliveryKind::Request { ticket, remaining } => (true, Some(ticket), remaining),
+        };
+        let arrived = Self {
+            from: delivery.from,
+            name: delivery.event,
+            codec: CodecId(delivery.codec),
+            payload: delivery.payload,
+            descriptors: Mutex::new(Descriptors {
+                came: delivery.attachments.into(),
+                reply: Vec::new(),
+            }),
+            lost: delivery.attachments_lost,
+            until: remaining.and_then(|remaining| now.checked_add(remaining)),
+            cancel: Arc::default(),
+        };
+        (Arc::new(arrived), Wants { request, ticket })
+    }
+
+    /// Its value.
+    pub(super) fn decode<M: Decode>(&self, codecs: &CodecTable) -> Result<M, CodecError> {
+        codecs.decode(self.codec, &self.name, &self.payload)
+    }
+
+    pub(super) fn take_fd(&self) -> Option<OwnedFd> {
+        self.descriptors().came.pop_front()
+    }
+
+    pub(super) fn attach(&self, descriptor: OwnedFd) {
+        self.descriptors().reply.push(descriptor);
+    }
+
+    pub(super) fn take_reply(&self) -> Vec<OwnedFd> {
+        mem::take(&mut self.descriptors().reply)
+    }
+
+    fn descriptors(&self) -> MutexGuard<'_, Descriptors> {
+        // Only moves run under it.
+        let descriptors = self.descriptors.lock();
+        descriptors.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrived")
+            .field("from", &self.from)
+            .field("name", &self.name)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
