@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use switchboard_mio::Address;
 
+use crate::bench::pin::Pin;
 use crate::duration;
 
 const EXAMPLES: &str = "\
@@ -210,6 +211,9 @@ pub struct Bench {
     /// Time for all rounds of both sides together
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "2s")]
     pub duration: Duration,
+    /// On which processors both sides run
+    #[arg(long, value_enum, default_value_t = Pin::Same)]
+    pub pin: Pin,
 }
 
 /// What a measurement does.
@@ -268,6 +272,9 @@ pub struct BenchPeer {
     /// The address of the hub; without one, the channel to the parent.
     #[arg(long)]
     pub join: Option<String>,
+    /// Where to run.
+    #[arg(long)]
+    pub processor: Option<usize>,
 }
 
 /// The other end of a measurement of raw system calls.
@@ -282,6 +289,9 @@ pub struct BenchRaw {
     /// Bytes of a message.
     #[arg(long)]
     pub size: usize,
+    /// Where to run.
+    #[arg(long)]
+    pub processor: Option<usize>,
     /// Whether each event is confirmed.
     #[arg(long)]
     pub confirm: bool,

@@ -80,6 +80,33 @@ fn messages_larger_than_any_buffer_do_not_lock_up() {
     measures("emit", "unix", "4", "300001");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn both_sides_run_on_the_processors_that_were_asked_for_or_it_is_said() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let place = Place::new();
+    let measure = |pin: &str| {
+        let args = ["call", "--duration", "100ms", "--json", "--pin", pin];
+        let ended = bench(&place, &args).finish();
+        let ended = ended.expect(0);
+        let told = ended.stderr.clone();
+        (ended.object()["pin"].as_str().unwrap().to_owned(), told)
+    };
+    let allowed = sched_getaffinity(None).unwrap();
+    assert_eq!(measure("none").0, "none");
+    assert_eq!(measure("same").0, "same");
+    let several = allowed.count() > 1;
+    assert_eq!(measure("split").0, if several { "split" } else { "same" });
+    // What this thread starts from now on has one processor, as in a small container.
+    let only = (0..CpuSet::MAX_CPU).find(|at| allowed.is_set(*at));
+    let mut one = CpuSet::new();
+    one.set(only.unwrap());
+    sched_setaffinity(None, &one).unwrap();
+    let (how, told) = measure("split");
+    assert_eq!(how, "same");
+    assert!(told.contains("there is one processor"), "{told}");
+}
+
 #[test]
 fn ctrl_c_ends_it_with_130_and_leaves_nothing() {
     let place = Place::new();

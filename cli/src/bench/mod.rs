@@ -5,6 +5,7 @@
 
 mod ours;
 pub mod peer;
+pub mod pin;
 pub mod raw;
 mod raw_line;
 mod samples;
@@ -20,6 +21,7 @@ use crate::end::{End, Failure};
 use crate::print;
 use crate::signals::Signals;
 use ours::Ours;
+use pin::{Pin, Pinned};
 use raw::RawSide;
 use samples::{Best, Round};
 
@@ -36,6 +38,7 @@ struct Report {
     transport: &'static str,
     size: usize,
     concurrency: u32,
+    pin: Pin,
     /// Messages of the library, over all rounds.
     n: u64,
     /// Messages that were refused, failed, or came back wrong.
@@ -60,9 +63,10 @@ struct Report {
 /// [`End::Usage`] for what cannot be measured, or a process that does not do its part.
 pub fn run(global: &Global, args: &Bench) -> Result<End> {
     check(args)?;
+    let pinned = Pinned::begin(args.pin);
     let signals = Signals::new()?;
-    let mut ours = Ours::start(args)?;
-    let mut raw = RawSide::start(args)?;
+    let mut ours = Ours::start(args, &pinned)?;
+    let mut raw = RawSide::start(args, &pinned)?;
     let each = args.duration / (2 * ROUNDS);
     let progress = bar(global);
     let (mut best_ours, mut best_raw) = (Best::default(), Best::default());
@@ -75,10 +79,10 @@ pub fn run(global: &Global, args: &Bench) -> Result<End> {
     progress.finish_and_clear();
     raw.stop()?;
     ours.stop()?;
-    let report = Report::new(args, &best_ours, &best_raw)?;
+    let report = Report::new(args, &pinned, &best_ours, &best_raw)?;
     match global.json {
         true => print::object(&report)?,
-        false => report.tell(each)?,
+        false => report.tell(&pinned, each)?,
     }
     Ok(match report.errors + report.lost {
         0 => End::Done,
@@ -109,7 +113,7 @@ fn check(args: &Bench) -> Result<()> {
 }
 
 impl Report {
-    fn new(args: &Bench, ours: &Best, raw: &Best) -> Result<Self> {
+    fn new(args: &Bench, pinned: &Pinned, ours: &Best, raw: &Best) -> Result<Self> {
         let (own, other) = (&ours.0, &raw.0);
         ensure!(own.n > 0 && other.n > 0, "nothing was done in any round");
         let ratio = match args.concurrency {
@@ -121,6 +125,7 @@ impl Report {
             transport: args.transport.name(),
             size: args.size,
             concurrency: args.concurrency,
+            pin: pinned.how,
             n: own.n,
             errors: own.errors,
             lost: own.lost,
@@ -134,9 +139,9 @@ impl Report {
         })
     }
 
-    fn tell(&self, each: Duration) -> Result<()> {
+    fn tell(&self, pinned: &Pinned, each: Duration) -> Result<()> {
         print::line(&format!(
-            "{} over {}, {} bytes, {} under way, best of {ROUNDS} rounds of {} each",
+            "{} over {}, {} bytes, {} under way, {pinned}, best of {ROUNDS} rounds of {} each",
             self.work,
             self.transport,
             self.size,

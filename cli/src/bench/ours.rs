@@ -11,6 +11,7 @@ use switchboard_os::process::{Channel, Child, SpawnSpec, Stderr};
 use tempfile::TempDir;
 
 use super::peer::{COUNT, ECHO, EVENT, NAME, TAKE};
+use super::pin::Pinned;
 use super::samples::{Round, Samples};
 use super::{PATIENCE, Side};
 use crate::args::{Bench, Transport, Work};
@@ -33,7 +34,7 @@ impl Ours {
     /// # Errors
     ///
     /// It does not come.
-    pub fn start(args: &Bench) -> Result<Self> {
+    pub fn start(args: &Bench, pinned: &Pinned) -> Result<Self> {
         let builder = Board::builder().name("bench");
         let mut directory = None;
         let board = match args.transport {
@@ -51,6 +52,7 @@ impl Ours {
         peer.ready();
         let mut spec = SpawnSpec::new(std::env::current_exe()?)
             .arg("__bench-peer")
+            .args(pinned.words())
             .stderr(Stderr::Inherit);
         if let Some(address) = &address {
             spec = spec.arg("--join").arg(address);

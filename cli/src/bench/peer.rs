@@ -29,6 +29,7 @@ pub const COUNT: Call<(), u64> = Call::new("count");
 ///
 /// There is no hub.
 pub fn run(args: &BenchPeer) -> Result<End> {
+    super::pin::go_to(args.processor);
     let builder = Board::builder().name(NAME);
     let board = match &args.join {
         Some(address) => builder.join(address),

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switchboard_os::process::{Channel, Child, SpawnSpec, Stderr, parent_channel};
 use tempfile::TempDir;
 
+use super::pin::{Pinned, go_to};
 use super::raw_line::Line;
 use super::samples::{Round, Samples};
 use super::{PATIENCE, Side, work_name};
@@ -47,10 +48,11 @@ impl RawSide {
     /// # Errors
     ///
     /// It does not come.
-    pub fn start(args: &Bench) -> Result<Self> {
+    pub fn start(args: &Bench, pinned: &Pinned) -> Result<Self> {
         let mut spec = SpawnSpec::new(std::env::current_exe()?)
             .args(["__bench-raw", work_name(args.work), "--size"])
             .arg(args.size.to_string())
+            .args(pinned.words())
             .stderr(Stderr::Inherit);
         if args.transport == Transport::Pipe {
             spec = spec.channel(Channel::Pipes);
@@ -218,6 +220,7 @@ impl Side for RawSide {
 ///
 /// What the system says.
 pub fn run(args: &BenchRaw) -> Result<End> {
+    go_to(args.processor);
     let line = match &args.join {
         Some(address) => Line::connect(address)?,
         None => Line::of_channel(parent_channel()?)?,
