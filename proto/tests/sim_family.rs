@@ -155,6 +155,54 @@ fn busy(seed: u64) -> Plan {
         .work(101, CHILDREN[1], send(GRANDCHILD, 0, 2))
 }
 
+/// As [`busy`], in a family whose children live only with their parents.
+fn busy_heirs(seed: u64) -> Plan {
+    busy(seed)
+        .heir(CHILDREN[0], RELAY)
+        .heir(CHILDREN[1], RELAY)
+        .heir(GRANDCHILD, CHILDREN[0])
+}
+
+#[test]
+fn children_that_end_with_a_killed_parent_are_back_under_their_names_as_soon_as_it_is() {
+    for slot in [RELAY, CHILDREN[0]] {
+        let outputs = run(&busy_heirs(9)).outputs[&slot];
+        assert!(outputs > 20, "too little happens: {outputs}");
+        for after in 0..outputs {
+            let plan = busy_heirs(9)
+                .fault(0, Fault::KillAfter(slot, after, slot, 100 * MILLI))
+                .work(10_000, RELAY, Work::Cancel);
+            let before = run(&plan);
+            assert_eq!(times(&before, "died_within_a_turn"), 1, "after {after}");
+            assert!(times(&before, "ended_with_its_parent") > 0, "after {after}");
+            // Well before anybody who is waited for would be given up.
+            let soon = [
+                (SIBLING, CHILDREN[0]),
+                (HUB, GRANDCHILD),
+                (GRANDCHILD, SIBLING),
+            ];
+            let plan = soon.into_iter().fold(plan, |plan, (from, to)| {
+                let asks = Work::Request {
+                    to,
+                    namespace: 1,
+                    handler: Handler::Echo,
+                    bytes: 200,
+                    attachments: 0,
+                    count: 2,
+                    deadline: Some(SECOND),
+                };
+                plan.work(3_000, from, asks)
+            });
+            let replies = times(&run(&plan), "outcome_reply");
+            assert_eq!(
+                replies,
+                times(&before, "outcome_reply") + 6,
+                "after {after}"
+            );
+        }
+    }
+}
+
 fn crash_at_every_step(slot: usize) {
     let outputs = run(&busy(6)).outputs[&slot];
     assert!(outputs > 20, "too little happens: {outputs}");

@@ -16,7 +16,7 @@ use switchboard_proto::sim::plan::shrink;
 use switchboard_proto::sim::{Plan, World, draw};
 
 /// Paths that a sweep must have taken, or it has proved nothing of them.
-const MARKS: [&str; 18] = [
+const MARKS: [&str; 19] = [
     "app_attachments_lost",
     "app_cancelled",
     "app_full",
@@ -25,6 +25,7 @@ const MARKS: [&str; 18] = [
     "closed_with_unread_input",
     "cut",
     "died_within_a_turn",
+    "ended_with_its_parent",
     "fate_delivered",
     "fate_unconfirmed",
     "killed",

@@ -17,6 +17,7 @@ const BUSY: u64 = 2_000_000_000;
 pub fn plan(seed: u64) -> Plan {
     let mut plan = topology(&mut Rng::new(seed, "topology"), seed);
     families(&mut Rng::new(seed, "families"), &mut plan);
+    heirs(&mut Rng::new(seed, "heirs"), &mut plan);
     work(&mut Rng::new(seed, "workload"), &mut plan);
     let mut faults = Rng::new(seed, "faults");
     if !faults.chance(100) {
@@ -72,6 +73,18 @@ fn families(rng: &mut Rng, plan: &mut Plan) {
     for slot in 2..plan.nodes.len() - 1 {
         if rng.chance(500) {
             plan.nodes[slot].parent = Some(rng.size(1..=slot - 1));
+        }
+    }
+}
+
+/// Half of the children live only with their parents, over one machine.
+fn heirs(rng: &mut Rng, plan: &mut Plan) {
+    for node in &mut plan.nodes {
+        if node.parent.is_some() && rng.chance(500) {
+            node.inherits = true;
+            if node.reach == Reach::Network {
+                node.reach = Reach::Local;
+            }
         }
     }
 }

@@ -38,6 +38,11 @@ pub struct NodePlan {
     /// The slot of the member whose child it is: it attaches through the process there.
     #[serde(default)]
     pub parent: Option<usize>,
+    /// Whether its connection to its parent is there from its start, over one machine, and the only
+    /// one that it ever has: it ends with its parent, and is started again with it. Otherwise it
+    /// dials its parent, again and again.
+    #[serde(default)]
+    pub inherits: bool,
     /// How its connections cut and delay.
     pub shape: Shape,
     /// How its application takes what is delivered.
@@ -228,6 +233,7 @@ impl NodePlan {
             runs: true,
             reach,
             parent: None,
+            inherits: false,
             shape: Shape::KIND,
             intake: Intake::Eager,
             limits: Limits::default(),
@@ -252,6 +258,25 @@ impl Plan {
     pub fn behind(mut self, child: usize, parent: usize) -> Self {
         self.nodes[child].parent = Some(parent);
         self
+    }
+
+    /// As [`Plan::behind`], for a child that is started by its parent and ends with it.
+    pub fn heir(mut self, child: usize, parent: usize) -> Self {
+        self.nodes[child].inherits = true;
+        self.behind(child, parent)
+    }
+
+    /// The slot with which a slot begins and ends, if there is one.
+    pub fn heir_of(&self, slot: usize) -> Option<usize> {
+        let node = self.nodes.get(slot)?;
+        node.parent.filter(|_| node.inherits)
+    }
+
+    /// Whether the process of a slot has no way to its hub but the one that is now in another slot.
+    pub fn is_tied(&self, slot: usize, to: usize) -> bool {
+        let way = self.way_up(slot);
+        let before = way.iter().take_while(|above| **above != to);
+        way.contains(&to) && before.copied().all(|below| self.heir_of(below).is_some())
     }
 
     /// The slots through which a slot reaches its hub, its own the first.

@@ -1,6 +1,7 @@
 //! The world: runs a plan, with one clock that jumps to the next thing that happens.
 
 mod excuses;
+mod families;
 mod faults;
 mod report;
 
@@ -48,6 +49,8 @@ pub struct World {
     founded: bool,
     /// Processes that have lost the one through which they attach, and when they must be back.
     orphans: Vec<(Instant, Process)>,
+    /// Processes that end with another, which has ended, and when.
+    bereaved: Vec<(Instant, Process)>,
     order: Rng,
     healed: bool,
     finished: Vec<Log>,
@@ -89,6 +92,7 @@ impl World {
             succeeded: None,
             founded: false,
             orphans: Vec::new(),
+            bereaved: Vec::new(),
             order: Rng::new(seed, "order"),
             healed: false,
             finished: Vec::new(),
@@ -96,7 +100,8 @@ impl World {
             plan,
         };
         for slot in 0..world.plan.nodes.len() {
-            if world.plan.nodes[slot].runs {
+            // Children come with their parents.
+            if world.plan.nodes[slot].runs && !world.plan.nodes[slot].inherits {
                 world.start(slot);
             }
         }
@@ -179,9 +184,10 @@ impl World {
         let running = self.slots.iter().flatten();
         let own = running.filter_map(|running| running.next_time(now));
         let revivals = self.revivals.iter().map(|(at, _)| *at);
-        let orphans = self.orphans.iter().map(|(at, _)| *at);
+        let families = self.orphans.iter().chain(&self.bereaved);
+        let families = families.map(|(at, _)| *at);
         let fixed = [step, heal, kernel].into_iter().flatten();
-        let fixed = fixed.chain(revivals).chain(orphans);
+        let fixed = fixed.chain(revivals).chain(families);
         // A time that has passed without an effect must not stop the clock.
         let floor = Instant::from_nanos(now.as_nanos() + 1);
         fixed.chain(dials).chain(own).min().map(|at| at.max(floor))
@@ -200,6 +206,7 @@ impl World {
             }
         }
         self.look_after_orphans();
+        self.bury();
         let (due, later) = self.revivals.iter().partition(|(at, _)| *at <= now);
         self.revivals = later;
         let due: Vec<(Instant, usize)> = due;
@@ -222,7 +229,8 @@ impl World {
             return;
         };
         // A fixed address has one hub: a second cannot bind it.
-        if self.slots[slot].is_some() || plan.hub && self.hub().is_some() {
+        let taken = self.slots[slot].is_some() || plan.hub && self.hub().is_some();
+        if taken || !self.has_parent(slot) {
             return;
         }
         if self.healed {
@@ -252,11 +260,12 @@ impl World {
                     &plan,
                     &mut node,
                 );
-                if !plan.hub {
+                if !plan.hub && !plan.inherits {
                     node.dial(start.at);
                 }
                 self.slots[slot] = Some(Running::new(process, slot, node, app));
                 self.starts.insert(process, start);
+                self.join_family(slot);
             }
             Err(error) => self.shared.model.fail(format!("slot {slot}: {error}")),
         }
@@ -266,6 +275,7 @@ impl World {
         self.check_identities();
         if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
             self.orphan(slot);
+            self.bereave(slot);
             self.remember(&running);
             count(&mut self.shared.marks, "killed");
             running.die(&mut self.shared);
@@ -295,9 +305,9 @@ impl World {
             .unreachable
             .get(&dial.slot)
             .is_some_and(|until| *until > now);
-        let plan = self.plan.nodes[dial.slot].clone();
+        let parent = self.plan.nodes[dial.slot].parent;
         let runs = |slot: &usize| self.slots.get(*slot).is_some_and(Option::is_some);
-        let above = match plan.parent {
+        let above = match parent {
             Some(parent) => Some(parent).filter(runs),
             None => self.hub(),
         };
@@ -309,6 +319,12 @@ impl World {
             count(&mut self.shared.marks, "dial_failed");
             return caller.node.dial_failed(now, dial.dial);
         };
+        self.link_up(dial.slot, above, LinkOrigin::Dialled(dial.dial));
+    }
+
+    /// Connects the processes of two slots.
+    fn link_up(&mut self, slot: usize, above: usize, origin: LinkOrigin) {
+        let plan = &self.plan.nodes[slot];
         let (kind, medium) = match plan.reach {
             Reach::Local => (StreamKind::Unix, Medium::Local),
             Reach::Network => (StreamKind::Tcp, Medium::Network),
@@ -320,20 +336,16 @@ impl World {
             medium,
             attachments,
         };
-        let mut draws = Rng::new(self.shared.draws.next_u64(), "connection");
-        let (near, far) = self.shared.kernel.connect(kind, plan.shape, &mut draws);
-        caller.connect(
-            &mut self.shared,
-            near,
-            kind,
-            config(LinkOrigin::Dialled(dial.dial)),
-        );
-        let origin = match plan.parent {
+        let accepted = match plan.parent {
             Some(_) => LinkOrigin::Child,
             None => LinkOrigin::Accepted,
         };
-        if let Some(above) = self.slots[above].as_mut() {
-            above.connect(&mut self.shared, far, kind, config(origin));
+        let mut draws = Rng::new(self.shared.draws.next_u64(), "connection");
+        let (near, far) = self.shared.kernel.connect(kind, plan.shape, &mut draws);
+        for (slot, end, origin) in [(slot, near, origin), (above, far, accepted)] {
+            if let Some(running) = self.slots[slot].as_mut() {
+                running.connect(&mut self.shared, end, kind, config(origin));
+            }
         }
     }
 

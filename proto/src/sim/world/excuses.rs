@@ -21,7 +21,11 @@ impl World {
     pub(super) fn orphan(&mut self, slot: usize) {
         let until = self.shared.now + SEPARATION;
         for other in self.slots.iter().flatten() {
-            if self.plan.way_up(other.slot).contains(&slot) {
+            if self.plan.is_tied(other.slot, slot) {
+                // It ends with the one that died, and its hub does not wait to see it.
+                let now = self.shared.now;
+                self.shared.model.separated(now, other.process);
+            } else if self.plan.way_up(other.slot).contains(&slot) {
                 count(&mut self.shared.marks, "orphaned");
                 self.orphans.push((until, other.process));
             }
