@@ -117,6 +117,17 @@ pub struct Config {
     pub reconnect: Reconnect,
 }
 
+impl Config {
+    /// Whether a message of `size` bytes fits the buffer of its receiver, which holds so many bytes
+    /// and messages, and all buffers together.
+    #[inline]
+    pub(crate) fn takes(&self, (bytes, messages): (u64, u64), total: u64, size: u64) -> bool {
+        bytes + size <= self.send_buffer
+            && messages < self.send_messages
+            && total + size <= self.send_buffer_total
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

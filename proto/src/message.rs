@@ -40,6 +40,18 @@ pub enum Target {
     Many(Arc<Audience>),
 }
 
+impl Target {
+    /// Whether both are the same, quick where they are the ones that come most.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub, Self::Hub) => true,
+            (Self::Peer(id), Self::Peer(other)) => id == other,
+            _ => self == other,
+        }
+    }
+}
+
 /// The receivers of one event, where a single [`Target`] cannot say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -161,6 +161,10 @@ pub struct Node<F> {
     touched: Option<InstanceId>,
     stencil: Stencil,
     trodden: Option<Trodden>,
+    /// What may be sent there right after the last event, in cost. Nothing after any other input.
+    left: u64,
+    /// Whether the conversation of this node with itself has something to write.
+    loops: bool,
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
@@ -218,6 +222,8 @@ impl<F> Node<F> {
             touched: None,
             stencil: Stencil::new(),
             trodden: None,
+            left: 0,
+            loops: false,
             outputs: VecDeque::new(),
             announced: None,
             late: Duration::ZERO,
@@ -264,6 +270,7 @@ impl<F> Node<F> {
 
     /// What must happen next.
     pub fn poll(&mut self) -> Output<F> {
+        self.left = 0;
         loop {
             if let Some(output) = self.outputs.pop_front() {
                 return output;
@@ -446,8 +453,14 @@ impl<F> Node<F> {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Takes the driver's time. It never runs backwards here.
+    /// Something other than a message comes in.
     fn advance(&mut self, now: Instant) {
+        self.left = 0;
+        self.pass_time(now);
+    }
+
+    /// Takes the driver's time. It never runs backwards here.
+    fn pass_time(&mut self, now: Instant) {
         if now < self.now {
             self.stats.clock_backwards += 1;
         } else {

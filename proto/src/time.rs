@@ -16,6 +16,9 @@ impl Instant {
     /// The origin of the clock.
     pub const ZERO: Self = Self(0);
 
+    /// The end of the clock, which never comes.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// A point this many nanoseconds after the origin.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -44,6 +47,6 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of the clock.
     fn add(self, after: Duration) -> Self {
-        self.checked_add(after).unwrap_or(Self(u64::MAX))
+        self.checked_add(after).unwrap_or(Self::NEVER)
     }
 }

@@ -306,7 +306,6 @@ impl<F> Egress<F> {
             .map_or_else(Held::default, |key| self.lanes[*key].held())
     }
 
-    #[cfg(test)]
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.round.is_empty()

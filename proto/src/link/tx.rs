@@ -122,6 +122,11 @@ impl<F> Transmitter<F> {
         self.plan.len == 0
     }
 
+    /// Bytes of the plan.
+    pub(crate) const fn len(&self) -> usize {
+        self.plan.len
+    }
+
     /// Bytes that the plan under construction still takes; none once it is committed.
     pub(crate) const fn room(&self) -> usize {
         if self.committed {

@@ -1,15 +1,17 @@
-//! The way that most events go: they are small, want nothing special, and go where the one before
+//! The way that most messages go: they are small, want nothing special, and go where the one before
 //! went.
 //!
 //! What the general path in `send.rs` decided for that one holds for the next, as long as nothing
 //! that it looked at has changed. What is not as simple, or not as before, takes the general path.
 
 use super::Node;
+use super::encode::Stencil;
 use super::outbox::How;
 use crate::id::{InstanceId, MessageId};
 use crate::link::tx::COPY_MAX;
 use crate::message::{Message, Receipt, SendOptions, Target};
 use crate::talk::Small;
+use crate::wire::flow::{LEAST_COST, cost};
 
 /// Where the last message went.
 #[derive(Debug)]
@@ -18,11 +20,13 @@ pub(super) struct Trodden {
     to: InstanceId,
     /// The largest message that is accepted there.
     message_cap: u64,
+    /// The longest payload of a small message there.
+    longest: usize,
     /// The version of the roster that all of this was read in.
     roster: u64,
 }
 
-/// How a message without wishes is sent.
+/// How an event without wishes is sent.
 const PLAIN: How = How {
     request: false,
     bits: 0,
@@ -32,44 +36,92 @@ const PLAIN: How = How {
 
 /// Whether the message may travel in a run, as far as it can say itself.
 #[inline]
-pub(super) fn is_plain<F>(message: &Message<F>, how: How) -> bool {
-    let wishes = how.request || how.bits != 0 || how.deadline.is_some();
-    !wishes && is_small(message)
-}
-
-#[inline]
-fn is_small<F>(message: &Message<F>) -> bool {
-    message.attachments.is_empty() && message.payload.len() <= COPY_MAX
+pub(super) fn is_small<F>(message: &Message<F>, how: &How) -> bool {
+    let expires = how.deadline.is_some() && !how.request;
+    !expires && how.bits == 0 && message.attachments.is_empty() && message.payload.len() <= COPY_MAX
 }
 
 impl<F> Node<F> {
-    /// Sends an event where the last one went. `None` if it is not certain that all rules let it.
+    /// Sends an event right after the last one: nothing else has happened since, so all that has to
+    /// be seen to is what each message uses up. `None` if it has to be looked at.
     #[inline]
-    pub(super) fn send_along(
+    pub(super) fn send_next(
         &mut self,
         message: &Message<F>,
         options: &SendOptions,
     ) -> Option<MessageId> {
-        let wishes = options.receipt != Receipt::None || options.expires.is_some();
-        if wishes || !is_small(message) || self.closed || self.winding_down {
+        let len = self.stencil.head().len() + message.payload.len();
+        let left = self.left.checked_sub(cost(len))?;
+        let way = self.trodden.as_ref()?;
+        let plain = options.receipt == Receipt::None
+            && options.expires.is_none()
+            && message.attachments.is_empty()
+            && message.payload.len() <= way.longest;
+        if !plain || !way.target.is(&message.target) || !self.stencil.is_of(message) {
+            return None;
+        }
+        let talk = self.talks.get_mut(way.to)?;
+        let id = self.requests.coming_id();
+        let small = small(message, id, &PLAIN, &self.stencil);
+        let grown = talk.out.extend_run(self.now, &small, &mut self.pool)?;
+        self.left = left;
+        self.outbox.grew(grown);
+        self.requests.next_id();
+        self.stats.accepted += 1;
+        Some(id)
+    }
+
+    /// How much may be sent right after an event of this flow without a look at the rules: each
+    /// message uses up its cost, which is no less than its bytes, and no less than the least cost.
+    #[inline]
+    fn left_after(&self, to: InstanceId, flow: u32) -> u64 {
+        let Some(talk) = self.talks.get(to) else {
+            return 0;
+        };
+        let (bytes, messages) = talk.out.buffered();
+        let config = &self.config;
+        let rules = [
+            talk.out.credit_left(flow),
+            config.send_buffer.saturating_sub(bytes),
+            config.send_buffer_total.saturating_sub(self.outbox.total()),
+            config
+                .send_messages
+                .saturating_sub(messages)
+                .saturating_mul(LEAST_COST),
+        ];
+        rules.into_iter().min().unwrap_or_default()
+    }
+
+    /// Sends a message where the last one went. `None` if it is not certain that all rules let it.
+    #[inline]
+    pub(super) fn send_along(&mut self, message: &Message<F>, how: &How) -> Option<MessageId> {
+        if !is_small(message, how) || self.closed || self.winding_down {
             return None;
         }
         let to = self.trodden_way(message)?;
-        if !self.stencil.fits(self.me.instance, to, message, PLAIN) {
+        if !self.stencil.fits(self.me.instance, to, message, how) {
             return None;
         }
-        let talk = self.talks.get(to).filter(|talk| !talk.broken)?;
-        let (bytes, messages) = talk.out.buffered();
+        let talk = self.talks.get_mut(to)?;
+        let buffered = talk.out.buffered();
         let size = self.stencil.room() + message.payload.len() as u64;
-        if self.fullness(bytes, messages, size).is_some() {
+        let fits = self.config.takes(buffered, self.outbox.total(), size);
+        if talk.broken || !fits || how.request && !self.requests.has_room(talk, &self.config) {
             return None;
         }
         let id = self.requests.coming_id();
-        if !self.join_run(to, id, message) {
-            return None;
-        }
+        let small = small(message, id, how, &self.stencil);
+        let grown = talk.out.join_run(self.now, &small, &mut self.pool)?;
+        self.outbox.grew(grown);
         self.requests.next_id();
         self.stats.accepted += 1;
+        match how.request {
+            true => {
+                let credit = self.config.reply_credit;
+                self.requests.make(id, how.deadline, to, talk, credit);
+            }
+            false => self.left = self.left_after(to, message.namespace.0 + 1),
+        }
         self.touch_later(to);
         Some(id)
     }
@@ -78,7 +130,7 @@ impl<F> Node<F> {
     #[inline]
     fn trodden_way(&self, message: &Message<F>) -> Option<InstanceId> {
         let way = self.trodden.as_ref()?;
-        let holds = way.target == message.target
+        let holds = way.target.is(&message.target)
             && way.roster == self.roster.version()
             && message.payload.len() as u64 <= way.message_cap
             && self.outbox.is_idle();
@@ -112,27 +164,43 @@ impl<F> Node<F> {
             target: target.clone(),
             to,
             message_cap: peer.message_cap,
+            longest: peer.message_cap.min(COPY_MAX as u64) as usize,
             roster: version,
         });
     }
 
-    /// Lets a plain message join the run of its conversation. Its stencil is cut.
-    #[inline]
-    pub(super) fn join_run(&mut self, to: InstanceId, id: MessageId, message: &Message<F>) -> bool {
+    /// Lets a small message join the run of its conversation. Its stencil is cut.
+    pub(super) fn join_run(
+        &mut self,
+        to: InstanceId,
+        id: MessageId,
+        message: &Message<F>,
+        how: &How,
+    ) -> bool {
         let Some(talk) = self.talks.get_mut(to).filter(|talk| !talk.broken) else {
             return false;
         };
-        let small = Small {
-            id,
-            flow: message.namespace.0 + 1,
-            target: &message.target,
-            head: self.stencil.head(),
-            payload: &message.payload,
-        };
-        let grown = talk.out.join_run(&small, &mut self.pool);
-        if let Some(bytes) = grown {
-            self.outbox.grew(bytes);
-        }
+        let small = small(message, id, how, &self.stencil);
+        let grown = talk.out.join_run(self.now, &small, &mut self.pool);
+        self.outbox.grew(grown.unwrap_or_default());
         grown.is_some()
+    }
+}
+
+#[inline]
+fn small<'a, F>(
+    message: &'a Message<F>,
+    id: MessageId,
+    how: &How,
+    stencil: &'a Stencil,
+) -> Small<'a> {
+    Small {
+        id,
+        flow: message.namespace.0 + 1,
+        target: &message.target,
+        head: stencil.head(),
+        payload: &message.payload,
+        deadline: how.deadline,
+        request: how.request,
     }
 }

@@ -89,6 +89,12 @@ impl<F> Node<F> {
                     return self.send_failure(to, request, credit, &failure);
                 }
                 let inline = payload.len() <= crate::link::tx::COPY_MAX;
+                if inline
+                    && attachments.is_empty()
+                    && self.answer_along(to, request, credit, codec, &payload)
+                {
+                    return;
+                }
                 let body = ReplyBody {
                     request,
                     codec,
@@ -99,7 +105,14 @@ impl<F> Node<F> {
                     false => payload.clone(),
                 };
                 let encode = |head: &mut Vec<u8>| body.encode(head);
-                self.push_answer(to, request, Kind::REPLY, rest, attachments, encode);
+                self.push_answer(
+                    to,
+                    (request, credit),
+                    Kind::REPLY,
+                    rest,
+                    attachments,
+                    encode,
+                );
             }
             Answer::Failed(failure) => self.send_failure(to, request, credit, &failure),
             Answer::NotRun(reason) => self.send_refusal(to, request, reason),
@@ -118,13 +131,38 @@ impl<F> Node<F> {
             detail,
         };
         let encode = |head: &mut Vec<u8>| body.encode(head);
-        self.push_answer(to, request, Kind::FAILED, Bytes::new(), Vec::new(), encode);
+        let of = (request, credit);
+        self.push_answer(to, of, Kind::FAILED, Bytes::new(), Vec::new(), encode);
     }
 
-    fn push_answer(
+    /// Lets a small reply join what waits for nothing but the link.
+    fn answer_along(
         &mut self,
         to: InstanceId,
         request: u64,
+        credit: u32,
+        codec: u8,
+        payload: &[u8],
+    ) -> bool {
+        let Some(talk) = self.talks.get_mut(to).filter(|talk| !talk.broken) else {
+            return false;
+        };
+        let mut header = Header::new(Kind::REPLY, self.me.instance, to);
+        header.flags = flags::LAST;
+        header.flow = flow::reply_flow(request);
+        let body = ReplyBody {
+            request,
+            codec,
+            payload,
+        };
+        talk.out.join_reply(&header, &body, credit, &mut self.pool)
+    }
+
+    /// Opens the flow of an answer, with the credit that its request brought, and puts it in.
+    fn push_answer(
+        &mut self,
+        to: InstanceId,
+        (request, credit): (u64, u32),
         kind: Kind,
         payload: Bytes,
         attachments: Vec<F>,
@@ -136,6 +174,9 @@ impl<F> Node<F> {
         header.flow = flow::reply_flow(request);
         let mut draft = self.draft(header, payload, body);
         draft.attachments = (!attachments.is_empty()).then(|| Arc::new(attachments));
+        self.with_out(to, |out, _| {
+            out.open_reply_flow(header.flow, u64::from(credit));
+        });
         self.enqueue(to, draft);
     }
 

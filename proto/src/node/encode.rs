@@ -78,13 +78,28 @@ impl Stencil {
         same && self.namespace == Some(namespace)
     }
 
+    /// Whether it is that of an event like this one, whose name is a constant, to whom the last
+    /// message went.
+    #[inline]
+    pub(super) fn is_of<F>(&self, message: &Message<F>) -> bool {
+        let Cow::Borrowed(event) = &message.event else {
+            return false;
+        };
+        let same = self
+            .constant
+            .is_some_and(|constant| core::ptr::eq(*event, constant));
+        same && !self.request
+            && self.codec == message.codec
+            && self.namespace == Some(message.namespace)
+    }
+
     #[inline]
     pub(super) fn fits<F>(
         &self,
         source: InstanceId,
         to: InstanceId,
         message: &Message<F>,
-        how: How,
+        how: &How,
     ) -> bool {
         self.to == to
             && self.source == source
@@ -96,7 +111,7 @@ impl Stencil {
 impl<F> Node<F> {
     /// Makes the stencil that of this message.
     #[inline]
-    pub(super) fn fit_stencil(&mut self, to: InstanceId, message: &Message<F>, how: How) {
+    pub(super) fn fit_stencil(&mut self, to: InstanceId, message: &Message<F>, how: &How) {
         if !self.stencil.fits(self.me.instance, to, message, how) {
             self.cut_stencil(to, message, how);
         }
@@ -110,7 +125,7 @@ impl<F> Node<F> {
         message: Message<F>,
         how: How,
     ) -> Box<Draft<F>> {
-        self.fit_stencil(instance, &message, how);
+        self.fit_stencil(instance, &message, &how);
         let mut draft = self.pool.take(message.namespace.0 + 1);
         let head = &mut draft.head;
         head.extend_from_slice(&self.stencil.head);
@@ -139,7 +154,7 @@ impl<F> Node<F> {
     }
 
     #[cold]
-    fn cut_stencil(&mut self, to: InstanceId, message: &Message<F>, how: How) {
+    fn cut_stencil(&mut self, to: InstanceId, message: &Message<F>, how: &How) {
         let room = self.charge_of(message) - message.payload.len() as u64;
         let stencil = &mut self.stencil;
         stencil.source = self.me.instance;

@@ -111,6 +111,9 @@ pub(super) struct Link<F> {
     pub(super) ready: VecDeque<InstanceId>,
     /// Whether it stands in the queue of links that may have something to write.
     dirty: bool,
+    /// Whether there may be something to write that the last plan has not taken, or that came
+    /// while it was under way.
+    left: bool,
     backoff: bool,
     /// The deadline for which its timer is set.
     armed: Option<Instant>,
@@ -228,6 +231,7 @@ impl<F> Node<F> {
             egress: Egress::new(config.attachments),
             ready: VecDeque::new(),
             dirty: false,
+            left: false,
             backoff: false,
             armed: None,
             data_first: false,
@@ -413,7 +417,7 @@ impl<F> Node<F> {
         let closing = matches!(link.life.state(), State::Closing { .. });
         if closing && link.control.is_empty() {
             self.end_link(id, Hangup::End);
-        } else {
+        } else if link.left {
             self.links.touch(id);
         }
     }

@@ -10,6 +10,10 @@ use crate::wire::limits;
 impl<F> Node<F> {
     /// Moves one plan of the conversation with itself. `true` if there was one.
     pub(super) fn run_loopback(&mut self) -> bool {
+        // Asked with every poll, of a node that mostly has nothing to say to itself.
+        if !core::mem::take(&mut self.loops) {
+            return false;
+        }
         let own = self.me.instance;
         let Some(talk) = self.talks.get_mut(own).filter(|talk| talk.queued) else {
             return false;
@@ -17,6 +21,7 @@ impl<F> Node<F> {
         let mut tx = Transmitter::new();
         talk.fill(self.now, &mut tx, &mut self.pool);
         talk.queued = talk.wants_write();
+        self.loops = talk.queued;
         if !tx.commit() {
             self.touch(own);
             return self.talks.get(own).is_some_and(|talk| talk.queued);

@@ -146,9 +146,15 @@ impl<F> Outbox<F> {
         self.held_back.contains(&instance)
     }
 
+    /// Whether somebody waits for room in all buffers together.
+    #[inline]
+    pub(super) fn is_short(&self) -> bool {
+        self.short_parked || !self.short.is_empty()
+    }
+
     /// The targets that [`Outbox::refuse_total`] remembers, once no more than `half` is buffered.
     pub(super) fn relieved(&mut self, half: u64) -> Option<BTreeSet<Target>> {
-        if self.total > half || self.short.is_empty() && !self.short_parked {
+        if self.total > half || !self.is_short() {
             return None;
         }
         self.retry |= core::mem::take(&mut self.short_parked);

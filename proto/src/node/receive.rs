@@ -349,10 +349,6 @@ impl<F> Node<F> {
         let Ok((to, name)) = self.inbox.find(request.names, true) else {
             return self.spoil(content);
         };
-        let flow = reply_flow(request.request);
-        let credit = u64::from(request.reply_credit);
-        self.talk(content.from);
-        self.with_out(content.from, |out, _| out.open_reply_flow(flow, credit));
         let deadline = match request.remaining {
             0 => None,
             millis => self

@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use super::Node;
 use super::outbox::{How, Parked};
+use crate::config::Config;
 use crate::id::{InstanceId, MessageId, RequestId};
 use crate::message::{Fate, Message, Outcome, UnknownCause};
 use crate::output::Event;
 use crate::rising_map::RisingMap;
-use crate::talk::GivenUp;
+use crate::talk::{GivenUp, Talk};
 use crate::time::Instant;
 use crate::wire::{CancelBody, CloseCode, Header, Kind, Refusal, flow};
 
@@ -67,6 +68,31 @@ impl Requests {
         }
         let pending = Pending { to: None, deadline };
         self.pending.insert(id.0, pending);
+    }
+
+    /// Whether the reserve and the pair have room for one more request.
+    #[inline]
+    pub(super) fn has_room<F>(&self, talk: &Talk<F>, config: &Config) -> bool {
+        let reserved = self.reserved + u64::from(config.reply_credit);
+        reserved <= config.reply_reserve && talk.pending < config.pending_requests
+    }
+
+    /// A request is accepted, and is in the conversation with an instance.
+    pub(super) fn make<F>(
+        &mut self,
+        id: MessageId,
+        deadline: Option<Instant>,
+        to: InstanceId,
+        talk: &mut Talk<F>,
+        credit: u32,
+    ) {
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, id.0), ());
+        }
+        let to = Some(to);
+        self.pending.insert(id.0, Pending { to, deadline });
+        self.reserved += u64::from(credit);
+        talk.begin_request(id, credit);
     }
 
     /// The request is in the conversation with an instance, or in none again.

@@ -84,13 +84,10 @@ impl<F> Node<F> {
     #[inline]
     pub(super) fn fullness(&self, bytes: u64, messages: u64, size: u64) -> Option<SendRefusal> {
         let config = &self.config;
-        let total = self.outbox.total() + size;
-        if bytes + size <= config.send_buffer
-            && messages < config.send_messages
-            && total <= config.send_buffer_total
-        {
+        if config.takes((bytes, messages), self.outbox.total(), size) {
             return None;
         }
+        let total = self.outbox.total() + size;
         let rules = [
             (bytes + size, "send_buffer", config.send_buffer),
             (messages + 1, "send_messages", config.send_messages),
@@ -184,7 +181,14 @@ impl<F> Node<F> {
     }
 
     /// Tells those that were refused for the sake of all when half of that is free.
+    #[inline]
     pub(super) fn tell_relieved(&mut self) {
+        if self.outbox.is_short() {
+            self.tell_all_relieved();
+        }
+    }
+
+    fn tell_all_relieved(&mut self) {
         let half = self.config.send_buffer_total / 2;
         for target in self.outbox.relieved(half).into_iter().flatten() {
             self.emit(Event::Sendable(target));

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Node;
-use super::along::is_plain;
+use super::along::is_small;
 use super::fan_out::is_for_many;
 use super::outbox::{How, Parked};
 use super::resolve::Way;
@@ -16,7 +16,7 @@ use crate::message::{
 };
 use crate::talk::Draft;
 use crate::time::Instant;
-use crate::wire::{flags, flow, is_name};
+use crate::wire::{flags, is_name};
 
 impl<F> Node<F> {
     /// Sends an event. `Ok` means accepted into a bounded buffer.
@@ -30,18 +30,11 @@ impl<F> Node<F> {
         message: Message<F>,
         options: SendOptions,
     ) -> Result<MessageId, SendError<F>> {
-        self.advance(now);
-        match self.send_along(&message, &options) {
-            Some(id) => Ok(id),
-            None => self.send_by_all_rules(message, options),
+        self.pass_time(now);
+        if let Some(id) = self.send_next(&message, &options) {
+            return Ok(id);
         }
-    }
-
-    fn send_by_all_rules(
-        &mut self,
-        message: Message<F>,
-        options: SendOptions,
-    ) -> Result<MessageId, SendError<F>> {
+        self.left = 0;
         let deadline = options
             .expires
             .and_then(|after| self.now.checked_add(after));
@@ -55,7 +48,18 @@ impl<F> Node<F> {
             deadline,
             queue_attachments: options.queue_attachments,
         };
-        let mut message = message;
+        match self.send_along(&message, &how) {
+            Some(id) => Ok(id),
+            None => self.send_by_all_rules(message, how, options),
+        }
+    }
+
+    fn send_by_all_rules(
+        &mut self,
+        mut message: Message<F>,
+        how: How,
+        options: SendOptions,
+    ) -> Result<MessageId, SendError<F>> {
         if options.include_self && matches!(message.target, Target::Everyone | Target::Listeners) {
             // Said in the target, so that it still holds when the message had to wait.
             message.target = Target::Many(Arc::new(Audience {
@@ -103,7 +107,10 @@ impl<F> Node<F> {
             },
             queue_attachments: options.queue_attachments,
         };
-        let id = self.accept(message, how)?;
+        let id = match self.send_along(&message, &how) {
+            Some(id) => id,
+            None => self.accept(message, how)?,
+        };
         Ok(RequestId(id.0))
     }
 
@@ -220,16 +227,14 @@ impl<F> Node<F> {
     ) {
         if how.request {
             let credit = self.config.reply_credit;
-            self.requests.reserved += u64::from(credit);
             self.requests.bind(id, Some(instance));
             let talk = self.talk(instance);
-            talk.pending += 1;
-            talk.inb
-                .open_reply_flow(flow::reply_flow(id.0), u64::from(credit));
+            talk.begin_request(id, credit);
+            self.requests.reserved += u64::from(credit);
         }
-        if is_plain(&message, how) {
-            self.fit_stencil(instance, &message, how);
-            if self.join_run(instance, id, &message) {
+        if is_small(&message, &how) {
+            self.fit_stencil(instance, &message, &how);
+            if self.join_run(instance, id, &message, &how) {
                 return self.touch_later(instance);
             }
         }

@@ -126,6 +126,7 @@ impl<F> Node<F> {
         }
         if instance == self.me.instance {
             talk.queued = true;
+            self.loops = true;
             return;
         }
         let Some(link) = self.route(instance) else {

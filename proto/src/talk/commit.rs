@@ -36,7 +36,7 @@ impl<F> Outbound<F> {
             };
             self.commit(now, draft, tx);
         }
-        self.commit_run(tx);
+        self.commit_run(now, tx);
         while tx.room() > 0 {
             let Some(id) = self.turn.front().copied() else {
                 break;
@@ -68,7 +68,7 @@ impl<F> Outbound<F> {
             if tx.room() == 0 || attaches && !tx.can_attach() {
                 return false;
             }
-            match self.log.send_again() {
+            match self.log.send_again(now) {
                 Some(Unsent::Whole(frame)) => {
                     stamp_remaining(frame, now);
                     lend(frame, self.loopback, tx);
@@ -80,7 +80,15 @@ impl<F> Outbound<F> {
         true
     }
 
+    #[inline]
     fn say_blocked(&mut self, tx: &mut Transmitter<F>) {
+        if !self.blocked.is_empty() {
+            self.say_who_is_blocked(tx);
+        }
+    }
+
+    #[cold]
+    fn say_who_is_blocked(&mut self, tx: &mut Transmitter<F>) {
         while let Some(id) = self.blocked.pop() {
             let Some(flow) = self.flows.get_mut(id) else {
                 continue;
@@ -277,16 +285,23 @@ fn lend<F>(frame: &mut Draft<F>, loopback: bool, tx: &mut Transmitter<F>) {
 /// Writes how long a request may still take at the moment it goes out. The least is 1 ms: 0 means
 /// no limit, and the sender's own timer decides what is over.
 fn stamp_remaining<F>(draft: &mut Draft<F>, now: Instant) {
-    let Some(deadline) = draft.deadline else {
-        return;
-    };
-    if draft.kind() != Kind::REQUEST {
+    if let Some(deadline) = draft.deadline
+        && draft.kind() == Kind::REQUEST
+    {
+        stamp(&mut draft.head, deadline, now);
+    }
+}
+
+/// As [`stamp_remaining`], of an encoded request.
+#[inline]
+pub(super) fn stamp(frame: &mut [u8], deadline: Instant, now: Instant) {
+    if deadline == Instant::NEVER {
         return;
     }
     let millis = deadline.saturating_since(now).as_millis();
     let millis = u32::try_from(millis).unwrap_or(u32::MAX).max(1);
     let at = REQUEST_REMAINING_AT;
-    draft.head[at..at + 4].copy_from_slice(&millis.to_be_bytes());
+    frame[at..at + 4].copy_from_slice(&millis.to_be_bytes());
 }
 
 /// One slice of a message's body.

@@ -3,10 +3,12 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+use super::commit::stamp;
 use super::draft::{Draft, DraftPool};
 use super::ring::Ring;
 use crate::id::MessageId;
 use crate::link::tx::Transmitter;
+use crate::time::Instant;
 use crate::wire::Header;
 use crate::wire::flow::NO_FLOW;
 
@@ -33,6 +35,8 @@ pub(super) struct Log<F> {
 pub(super) struct Frame<F> {
     /// The message that it belongs to; 0 for the node's own.
     pub(super) id: MessageId,
+    /// When the time is over that travels in it.
+    pub(super) deadline: Instant,
     /// Its bytes in the ring.
     pub(super) space: u32,
     /// Whether it was handed to a link more than once.
@@ -43,9 +47,10 @@ pub(super) struct Frame<F> {
 impl<F> Frame<F> {
     /// A frame whose bytes lie in the ring.
     #[inline]
-    pub(super) const fn in_ring(id: MessageId, space: u32) -> Self {
+    pub(super) const fn in_ring(id: MessageId, space: u32, deadline: Instant) -> Self {
         Self {
             id,
+            deadline,
             space,
             again: false,
             whole: None,
@@ -135,6 +140,8 @@ impl<F> Log<F> {
         self.uncredited += u64::from(draft.flow == NO_FLOW);
         self.frames.push_back(Frame {
             id: draft.id,
+            // The draft knows its own.
+            deadline: Instant::NEVER,
             space: 0,
             again: false,
             whole: Some(draft),
@@ -152,7 +159,11 @@ impl<F> Log<F> {
         tx: &mut Transmitter<F>,
     ) {
         self.ring.send_run(len, |bytes| tx.push(bytes));
-        self.frames.append(frames);
+        match frames.len() {
+            // One alone is not worth the search for how they lie.
+            1 => self.frames.extend(frames.pop_front()),
+            _ => self.frames.append(frames),
+        }
         self.all_sent();
     }
 
@@ -172,7 +183,7 @@ impl<F> Log<F> {
     }
 
     /// The frame of [`Log::unsent`], which is handed to a link now.
-    pub(super) fn send_again(&mut self) -> Option<Unsent<'_, F>> {
+    pub(super) fn send_again(&mut self, now: Instant) -> Option<Unsent<'_, F>> {
         let at = self.at(self.next)?;
         let frame = self.frames.get_mut(at)?;
         frame.again |= self.next <= self.high;
@@ -182,7 +193,10 @@ impl<F> Log<F> {
         let bytes = self.ring.send(frame.space as usize);
         Some(match &mut frame.whole {
             Some(draft) => Unsent::Whole(draft),
-            None => Unsent::InRing(bytes),
+            None => {
+                stamp(bytes, frame.deadline, now);
+                Unsent::InRing(bytes)
+            }
         })
     }
 
@@ -230,7 +244,7 @@ impl<F> Log<F> {
                 let ring = &self.ring;
                 let draft = frame
                     .whole
-                    .get_or_insert_with(|| pool.filled(id, ring.copy(before, space)));
+                    .get_or_insert_with(|| pool.filled(id, ring.peek(before, space)));
                 self.handles -= draft.attachment_count();
                 draft.make_void();
                 found = true;

@@ -25,10 +25,11 @@ pub(crate) use outbound::{Ends, Outbound};
 pub(crate) use rooms::Rooms;
 pub(crate) use run::Small;
 
+use crate::id::MessageId;
 use crate::link::tx::Transmitter;
 use crate::message::Target;
 use crate::time::Instant;
-use crate::wire::{self, Header, Kind, ReclaimBody, flags};
+use crate::wire::{self, Header, Kind, ReclaimBody, flags, flow};
 
 /// Both halves of a conversation with one remote instance.
 #[derive(Debug)]
@@ -51,6 +52,14 @@ pub(crate) struct Talk<F> {
 impl<F> Talk<F> {
     pub(crate) fn wants_write(&self) -> bool {
         self.inb.wants_write() || self.out.wants_write()
+    }
+
+    /// A request is on its way, and brings credit for its reply.
+    #[inline]
+    pub(crate) fn begin_request(&mut self, id: MessageId, credit: u32) {
+        self.pending += 1;
+        let flow = flow::reply_flow(id.0);
+        self.inb.open_reply_flow(flow, u64::from(credit));
     }
 
     /// When what came is to be marked, where nothing is written with which a mark could go: a timer

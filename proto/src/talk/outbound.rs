@@ -60,7 +60,7 @@ pub(crate) struct Outbound<F> {
     /// Messages that want a receipt, by the sequence of the frame that ends them.
     pub(super) receipts: BTreeMap<u64, MessageId>,
     /// Longer frames travel in slices.
-    slice_above: usize,
+    pub(super) slice_above: usize,
     pub(super) loopback: bool,
     /// Messages of the application that wait, and frames of the node's own: replies, receipts,
     /// refusals, cancels, voids.

@@ -122,12 +122,15 @@ impl Ring {
     }
 
     /// The next frame that the present path has not carried, of `len` bytes.
-    pub(super) fn send(&mut self, len: usize) -> &[u8] {
+    pub(super) fn send(&mut self, len: usize) -> &mut [u8] {
+        if len == 0 {
+            return &mut [];
+        }
         let Place { chunk, at } = self.next_place();
         self.unsent.at += len;
-        match self.chunks.get(chunk) {
-            Some(bytes) => &bytes[at..at + len],
-            None => &[],
+        match self.chunks.get_mut(chunk) {
+            Some(bytes) => &mut bytes[at..at + len],
+            None => &mut [],
         }
     }
 
@@ -190,25 +193,33 @@ impl Ring {
 
     /// The last frames, `len` bytes in all, are not here any more.
     pub(super) fn drop_last(&mut self, len: usize, pool: &mut ChunkPool) {
-        let end = self.tail(len);
-        while self.chunks.len() > end.chunk + 1 {
+        let Place { chunk, at } = self.tail(len);
+        // A chunk of which nothing is left goes, too.
+        let keep = chunk + usize::from(at > 0);
+        while self.chunks.len() > keep {
             self.chunks
                 .pop_back()
                 .into_iter()
                 .for_each(|chunk| pool.give(chunk));
         }
-        if let Some(last) = self.chunks.back_mut() {
-            last.truncate(end.at);
+        if let Some(last) = self.chunks.get_mut(chunk) {
+            last.truncate(at);
         }
+        let end = match self.chunks.back() {
+            Some(last) => Place {
+                chunk: keep - 1,
+                at: last.len(),
+            },
+            None => Place::START,
+        };
         self.unsent = self.unsent.min(end);
-        let emptied = self.chunks.len() == 1 && self.released == end.at;
-        if emptied {
+        if keep == 1 && self.released == end.at {
             self.drop_first(pool);
         }
     }
 
-    /// A copy of a frame of `len` bytes that lies `before` bytes after the first one.
-    pub(super) fn copy(&self, mut before: usize, len: usize) -> &[u8] {
+    /// The frame of `len` bytes that lies `before` bytes after the first one.
+    pub(super) fn peek(&self, mut before: usize, len: usize) -> &[u8] {
         let mut at = self.released;
         for bytes in &self.chunks {
             let here = bytes.len() - at;
@@ -219,5 +230,77 @@ impl Ring {
             at = 0;
         }
         &[]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame that is its number, repeated.
+    fn frame(number: usize, len: usize) -> Vec<u8> {
+        alloc::vec![number as u8; len]
+    }
+
+    proptest! {
+        #[test]
+        fn frames_leave_and_go_again_as_they_came(
+            steps in proptest::collection::vec((0u8..9, 1usize..5000), 1..300),
+        ) {
+            let (mut ring, mut pool) = (Ring::new(), ChunkPool::new());
+            let mut held: VecDeque<Vec<u8>> = VecDeque::new();
+            let (mut unsent, mut count) = (0, 0);
+            for (what, len) in steps {
+                match what {
+                    0..4 => {
+                        count += 1;
+                        let frame = frame(count, len);
+                        ring.chunk_for(len, &mut pool).extend_from_slice(&frame);
+                        held.push_back(frame);
+                    }
+                    4 if unsent < held.len() => {
+                        let next = &held[unsent];
+                        prop_assert_eq!(&*ring.send(next.len()), &next[..]);
+                        unsent += 1;
+                    }
+                    5 => {
+                        let rest = held.range(unsent..).flatten().copied().collect::<Vec<u8>>();
+                        let mut lent = Vec::new();
+                        ring.send_run(rest.len(), |bytes| lent.extend_from_slice(bytes));
+                        prop_assert_eq!(lent, rest);
+                        unsent = held.len();
+                    }
+                    6 => if let Some(first) = held.pop_front() {
+                        ring.release(first.len(), &mut pool);
+                        unsent = unsent.saturating_sub(1);
+                    },
+                    7 => {
+                        ring.rewind();
+                        unsent = 0;
+                    }
+                    _ => {
+                        let keep = unsent + (held.len() - unsent) / 2;
+                        let last = held.range(keep..).map(Vec::len).sum();
+                        let mut frames = held.range(keep..);
+                        ring.visit_last(last, |rest| {
+                            let next = frames.next().unwrap();
+                            assert_eq!(&rest[..next.len()], &next[..]);
+                            next.len()
+                        });
+                        prop_assert!(frames.next().is_none());
+                        ring.drop_last(last, &mut pool);
+                        held.truncate(keep);
+                    }
+                }
+                let mut before = 0;
+                for frame in &held {
+                    prop_assert_eq!(ring.peek(before, frame.len()), &frame[..]);
+                    before += frame.len();
+                }
+                prop_assert_eq!(held.is_empty(), ring.chunks.is_empty());
+            }
+        }
     }
 }

@@ -98,7 +98,7 @@ impl<F> SendFlow<F> {
         let Some(front) = self.queue.front() else {
             return Next::Idle;
         };
-        let available = self.limit.saturating_sub(self.used);
+        let available = self.credit_left();
         if self.goes_in_slices(front) {
             return self.next_slice(front, available);
         }
@@ -184,7 +184,13 @@ impl<F> SendFlow<F> {
             && len <= self.slice_above
             && !self.sliced
             && self.rooms <= self.rooms_used
-            && cost(len) <= self.limit.saturating_sub(self.used)
+            && cost(len) <= self.credit_left()
+    }
+
+    /// What may still be committed on credit.
+    #[inline]
+    pub(crate) fn credit_left(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
     }
 
     /// Puts an event before all that wait, with the credit that was counted for it. It is the last

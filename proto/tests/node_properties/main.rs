@@ -15,6 +15,7 @@ mod handles;
 mod limits;
 mod queues;
 mod requests;
+mod runs;
 mod time;
 mod to_many;
 mod violations;

@@ -4,6 +4,9 @@ use crate::id::LinkId;
 use crate::link::life::State;
 use crate::node::Node;
 
+/// A plan with no more bytes took all that there was, unless that waits visibly.
+const LITTLE: usize = 4 * 1024;
+
 impl<F> Node<F> {
     /// Builds the plan of the next link that has something to write.
     pub(in crate::node) fn next_plan(&mut self) -> Option<LinkId> {
@@ -12,6 +15,7 @@ impl<F> Node<F> {
                 continue;
             };
             link.dirty = false;
+            link.left = !link.tx.is_idle();
             if link.tx.is_idle() && !link.life.is_mute() && self.build_plan(id) {
                 return Some(id);
             }
@@ -39,6 +43,9 @@ impl<F> Node<F> {
         let Some(link) = self.links.get_mut(id) else {
             return false;
         };
+        // What is asked for its share, and not for all it has, has more than this to write.
+        link.left = link.tx.len() > LITTLE
+            || !(link.ready.is_empty() && link.control.is_empty() && link.egress.is_empty());
         link.tx.commit()
     }
 

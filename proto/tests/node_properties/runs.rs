@@ -1,0 +1,205 @@
+//! Small messages that follow each other to the same peer, which go the short way: it must not be
+//! seen by anything but its speed.
+
+use std::time::Duration;
+
+use switchboard_proto::wire::{Header, Refusal};
+use switchboard_proto::*;
+
+use crate::support::{Handle, Style, World, message, reply, to};
+
+/// Two members, of which the first has credit for what it sends to another node.
+fn world_to(other: usize) -> World {
+    let mut world = World::tuned(2, Style::Perfect, |_, config| {
+        config.first_window = 512 * 1024;
+    });
+    world.serve_all(&["ask"], &["tell"]);
+    for n in 0..20 {
+        tell(&mut world, other, n);
+        world.pass(Duration::from_millis(30));
+    }
+    assert_eq!(world.take(other).len(), 20);
+    world.pass(Duration::from_millis(30));
+    world
+}
+
+fn tell(world: &mut World, other: usize, n: u8) -> MessageId {
+    let now = world.now;
+    let told = message(to(other), "tell", &[n]);
+    let sent = world.nodes[1].send(now, told, SendOptions::default());
+    sent.unwrap()
+}
+
+fn ask(world: &mut World, n: u8) -> RequestId {
+    let now = world.now;
+    let asked = message(to(2), "ask", &[n]);
+    let options = RequestOptions {
+        deadline: Some(Duration::from_secs(10)),
+        ..RequestOptions::default()
+    };
+    world.nodes[1].request(now, asked, options).unwrap()
+}
+
+fn taken(world: &mut World) -> Vec<u8> {
+    let all = world.take(2).into_iter();
+    all.map(|delivery| delivery.payload[0]).collect()
+}
+
+/// The messages that came back whole, with the reason.
+fn back(world: &World, other: usize) -> Vec<(MessageId, Refusal, u8)> {
+    let events = world.events[1].iter();
+    let back = events.filter_map(|event| match event {
+        Event::Fate {
+            message: id,
+            fate:
+                Fate::Refused {
+                    reason,
+                    message: Some(message),
+                },
+        } => Some((*id, *reason, message)),
+        Event::Outcome {
+            request,
+            outcome:
+                Outcome::NotRun {
+                    reason,
+                    message: Some(message),
+                },
+        } => Some((MessageId(request.0), *reason, message)),
+        _ => None,
+    });
+    back.map(|(id, reason, message)| {
+        assert_eq!(message.target, to(other));
+        (id, reason, message.payload[0])
+    })
+    .collect()
+}
+
+#[test]
+fn what_is_taken_back_out_of_the_middle_comes_back_whole_and_the_rest_goes_in_order() {
+    let mut world = world_to(2);
+    let sent: Vec<MessageId> = (0..10).map(|n| tell(&mut world, 2, n)).collect();
+    let asked = ask(&mut world, 10);
+    let held = world.nodes[1].buffered();
+    let now = world.now;
+    assert!(world.nodes[1].recall(now, sent[4]));
+    world.nodes[1].cancel(now, asked);
+    assert!(world.nodes[1].buffered() < held);
+    tell(&mut world, 2, 11);
+    world.run();
+    let asked = MessageId(asked.0);
+    let cancelled = Refusal::Cancelled;
+    assert_eq!(
+        back(&world, 2),
+        [(sent[4], cancelled, 4), (asked, cancelled, 10)]
+    );
+    assert_eq!(taken(&mut world), [0, 1, 2, 3, 5, 6, 7, 8, 9, 11]);
+    world.pass(Duration::from_millis(60));
+    assert_eq!(world.nodes[1].buffered(), 0);
+    assert!(world.nodes[1].is_settled());
+    assert!(!world.nodes[1].recall(now, sent[5]));
+}
+
+#[test]
+fn what_no_link_has_when_the_hub_ends_waits_for_the_next_hub() {
+    let mut world = world_to(0);
+    let now = world.now;
+    tell(&mut world, 0, 0);
+    let link = match world.nodes[1].poll() {
+        Output::Write(link) => link,
+        other => panic!("{other:?}"),
+    };
+    let len = world.nodes[1].write_batch(link).unwrap().len();
+    let written = Written::Wrote(len);
+    world.nodes[1].handle_written(now, link, written).unwrap();
+    let late: Vec<MessageId> = (1..6).map(|n| tell(&mut world, 0, n)).collect();
+    world.nodes[1]
+        .handle_hangup(now, link, Hangup::End)
+        .unwrap();
+    for id in &late {
+        assert!(world.nodes[1].recall(now, *id));
+    }
+    world.run();
+    let whole = late.iter().zip(1..);
+    let whole: Vec<_> = whole.map(|(id, n)| (*id, Refusal::Cancelled, n)).collect();
+    assert_eq!(back(&world, 0), whole);
+    assert_eq!(world.nodes[1].buffered(), 0);
+}
+
+#[test]
+fn a_receipt_that_goes_before_a_run_takes_no_number_from_it() {
+    let mut world = world_to(2);
+    let now = world.now;
+    let options = SendOptions {
+        receipt: Receipt::Handled,
+        ..SendOptions::default()
+    };
+    let told = message(to(1), "tell", b"handled?");
+    let asked = world.nodes[2].send(now, told, options).unwrap();
+    world.run();
+    let got = world.take(1);
+    let DeliveryKind::Event(Some(ticket)) = got[0].kind else {
+        panic!("{got:?}")
+    };
+    for n in 0..5 {
+        tell(&mut world, 2, n);
+    }
+    world.nodes[1].reply(now, ticket, reply(b"")).unwrap();
+    for n in 5..10 {
+        tell(&mut world, 2, n);
+    }
+    world.run();
+    assert_eq!(taken(&mut world), (0..10).collect::<Vec<u8>>());
+    let handled = |event: &Event<Handle>| matches!(event, Event::Fate { message, fate: Fate::Handled } if *message == asked);
+    assert!(world.events[2].iter().any(handled));
+}
+
+#[test]
+fn a_request_that_waited_for_its_link_says_what_is_left_of_its_time() {
+    let mut world = world_to(2);
+    ask(&mut world, 0);
+    world.run();
+    ask(&mut world, 1);
+    // The process was held up before its driver could write.
+    world.now = world.now + Duration::from_millis(300);
+    let now = world.now;
+    world.nodes[1].handle_timeout(now);
+    world.run();
+    let remaining = |delivery: &Delivery<Handle>| match delivery.kind {
+        DeliveryKind::Request { remaining, .. } => remaining,
+        DeliveryKind::Event(_) => None,
+    };
+    let got: Vec<_> = world.take(2).iter().map(remaining).collect();
+    let left = Duration::from_millis(9700);
+    assert_eq!(got, [Some(left), Some(left)]);
+}
+
+#[test]
+fn more_than_a_plan_takes_goes_in_the_next_in_order() {
+    let mut world = world_to(2);
+    let now = world.now;
+    let mut sent = 0;
+    for n in 0..100u8 {
+        let told = message(to(2), "tell", &vec![n; 40 * usize::from(n)]);
+        let told = world.nodes[1].send(now, told, SendOptions::default());
+        sent += u8::from(told.is_ok());
+    }
+    assert_eq!(sent, 100);
+    let (mut plans, mut numbers) = (0, Vec::new());
+    while let Output::Write(link) = world.nodes[1].poll() {
+        let batch = world.nodes[1].write_batch(link).unwrap();
+        let bytes = batch.slices().collect::<Vec<_>>().concat();
+        assert!(bytes.len() < 64 * 1024 + 4200, "{}", bytes.len());
+        plans += 1;
+        let mut rest = &bytes[..];
+        while let Some(head) = rest.first_chunk() {
+            let (header, body) = Header::decode(head).unwrap();
+            numbers.push(header.sequence);
+            rest = &rest[Header::LEN + body..];
+        }
+        let written = Written::Wrote(bytes.len());
+        world.nodes[1].handle_written(now, link, written).unwrap();
+    }
+    assert!(plans > 2, "{plans}");
+    let first = numbers[0];
+    assert_eq!(numbers, (first..first + 100).collect::<Vec<u64>>());
+}
