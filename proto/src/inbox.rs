@@ -398,6 +398,13 @@ impl<F> Inbox<F> {
         Ok(None)
     }
 
+    /// Whether the next message of a namespace is a request.
+    pub(crate) fn next_is_request(&self, id: NamespaceId) -> bool {
+        let namespace = self.namespaces.get(id.0 as usize);
+        let next = namespace.and_then(|namespace| namespace.deliverable.front());
+        next.is_some_and(|item| matches!(item.kind, ItemKind::Request { .. }))
+    }
+
     /// The next message of a namespace.
     pub(crate) fn next(&mut self, id: NamespaceId) -> Option<Item<F>> {
         let namespace = self.get_mut(id)?;

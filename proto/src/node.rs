@@ -429,6 +429,11 @@ impl<F> Node<F> {
         self.hub.is_some() || self.uplink.is_attached()
     }
 
+    /// The latest time that it was told.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats

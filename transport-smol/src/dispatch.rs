@@ -19,7 +19,8 @@ use crate::shared::Handle;
 /// Calls the handlers of one message in the order of their registration; each is called when those
 /// before it have returned or wait for something. Its own end is that of the last.
 pub(crate) struct Dispatch {
-    cx: Cx,
+    /// Goes with what came of the message.
+    cx: Option<Cx>,
     message: Arc<Arrived>,
     steps: SmallVec<[Step; 2]>,
     ticket: Option<Ticket>,
@@ -40,7 +41,7 @@ pub(crate) struct Done {
     pub(crate) order: Option<Order>,
     /// Keeps the peer until the answer is given, also where this was its last handle. Not to be
     /// dropped under the lock.
-    pub(crate) cx: Cx,
+    pub(crate) cx: Option<Cx>,
 }
 
 impl Dispatch {
@@ -48,7 +49,7 @@ impl Dispatch {
         let peer = Peer::of(Arc::clone(handle), job.namespace, job.shown);
         let calls = job.calls.into_iter();
         Self {
-            cx: cx(peer, Arc::clone(&job.message)),
+            cx: Some(cx(peer, Arc::clone(&job.message))),
             message: job.message,
             steps: calls.map(|(_, callee)| Step::Waits(callee)).collect(),
             ticket: job.ticket,
@@ -68,7 +69,11 @@ impl Dispatch {
             return Err(None);
         }
         match &callee.run {
-            Run::Handler(handler) => guard(|| handler.start(self.cx.clone())).map_err(Some),
+            Run::Handler(handler) => {
+                // It goes with the end, after which nobody is called.
+                let cx = self.cx.clone().ok_or(None)?;
+                guard(|| handler.start(cx)).map_err(Some)
+            }
             Run::Stream(queue) => {
                 if let Some(reader) = queue.push(Arc::clone(&self.message)) {
                     reader.wake();
@@ -114,7 +119,7 @@ impl Future for Dispatch {
             ticket: this.ticket,
             answer: this.answer.take().unwrap_or(NOBODY),
             order: this.order.take(),
-            cx: this.cx.clone(),
+            cx: this.cx.take(),
         })
     }
 }

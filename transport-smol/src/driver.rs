@@ -127,14 +127,18 @@ impl Driver {
         self.round.spent.clear();
         let wakeups = Arc::clone(&self.shared.wakeups);
         let mut jobs = mem::take(&mut self.round.jobs);
+        // Without a peer left, it is closed in this moment, and nobody is to be called.
+        let handle = if jobs.is_empty() {
+            None
+        } else {
+            self.shared.handle()
+        };
         for job in jobs.drain(..) {
-            // Without a peer left, it is closed in this moment, and nobody is to be called.
-            let Some(handle) = self.shared.handle() else {
+            let Some(handle) = &handle else {
                 continue;
             };
             let order = job.order.clone();
-            let dispatch = Dispatch::new(&handle, job);
-            drop(handle);
+            let dispatch = Dispatch::new(handle, job);
             if let Some(done) = self.tasks.begin(dispatch, order, &wakeups) {
                 self.finished(done);
             }
@@ -149,7 +153,7 @@ fn answer_all(state: &mut State, done: &mut Vec<Done>, spent: &mut Vec<Cx>) {
         ticket, answer, cx, ..
     } in done.drain(..)
     {
-        spent.push(cx);
+        spent.extend(cx);
         state.service.answer(&mut state.engine, ticket, answer);
     }
 }

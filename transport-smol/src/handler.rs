@@ -39,7 +39,7 @@ pub trait Handler<M, R, Shape>: Send + Sync + 'static {
     type Future: Future<Output = Result<R, Fault>> + Send + 'static;
 
     /// Calls it.
-    fn call(&self, cx: Cx, message: M) -> Self::Future;
+    fn call(&self, cx: &Cx, message: M) -> Self::Future;
 }
 
 impl<F, Fut, M, R> Handler<M, R, OfMessage> for F
@@ -49,7 +49,7 @@ where
 {
     type Future = Fut;
 
-    fn call(&self, _: Cx, message: M) -> Fut {
+    fn call(&self, _: &Cx, message: M) -> Fut {
         self(message)
     }
 }
@@ -61,8 +61,8 @@ where
 {
     type Future = Fut;
 
-    fn call(&self, cx: Cx, message: M) -> Fut {
-        self(cx, message)
+    fn call(&self, cx: &Cx, message: M) -> Fut {
+        self(cx.clone(), message)
     }
 }
 
@@ -102,7 +102,7 @@ where
             Ok(message) => message,
             Err(unreadable) => return Box::pin(std::future::ready(unreadable)),
         };
-        let future = self.handler.call(cx.clone(), message);
+        let future = self.handler.call(&cx, message);
         Box::pin(async move { answer(&cx, future.await) })
     }
 }

@@ -67,7 +67,6 @@ impl Service {
 
     /// Takes at most `room` messages, in turns of the namespaces.
     pub(crate) fn take(&mut self, engine: &mut Engine, room: usize, jobs: &mut Vec<Job>) {
-        let now = engine.now();
         let mut left = room;
         let mut held = VecDeque::new();
         self.saturated = false;
@@ -81,7 +80,7 @@ impl Service {
                 self.incoming.push_front(namespace);
                 break;
             }
-            let delivery = engine.node().recv(now, namespace);
+            let delivery = engine.recv(namespace);
             if let Some(delivery) = delivery {
                 left -= 1;
                 // To its end: another namespace has its turn first.

@@ -265,7 +265,8 @@ impl State {
         if self.engine.has_full_write() {
             return false;
         }
-        let now = self.now();
+        // That of the message.
+        let now = self.engine.node_ref().now();
         let moment = |written: Instant| now.saturating_since(written) < MOMENT;
         let follows = self.written.is_some_and(moment);
         if !follows {

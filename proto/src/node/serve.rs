@@ -86,6 +86,12 @@ impl Serving {
 }
 
 impl<F> Node<F> {
+    /// Whether [`Node::recv`] has a request next: only for that the time must be right. With an
+    /// earlier one, events are taken as well.
+    pub fn next_is_request(&self, namespace: NamespaceId) -> bool {
+        self.inbox.next_is_request(namespace)
+    }
+
     /// The next message of a namespace. Taking it gives its sender credit again.
     pub fn recv(
         &mut self,

@@ -55,14 +55,14 @@ impl Board {
     /// The next message. Taking it allows its sender to send more.
     pub(crate) fn next_delivery(&mut self) -> Option<Delivery<OwnedFd>> {
         while let Some(&namespace) = self.fresh.front() {
-            let now = self.engine.now();
-            if self.engine.must_flush(now) {
+            if self.engine.has_unwritten() && self.engine.must_flush(self.engine.now()) {
                 // Whoever takes this one may need long for it.
                 self.flush();
             }
-            if let Some(delivery) = self.engine.node().recv(now, namespace) {
+            let delivery = self.engine.recv(namespace);
+            if delivery.is_some() {
                 self.unflushed = true;
-                return Some(delivery);
+                return delivery;
             }
             self.fresh.pop_front();
         }

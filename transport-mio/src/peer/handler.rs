@@ -28,14 +28,14 @@ pub trait Handler<M, R, Shape>: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the caller is told.
-    fn call(&self, cx: Cx, message: M) -> Result<R, Fault>;
+    fn call(&self, cx: &Cx, message: M) -> Result<R, Fault>;
 }
 
 impl<F, M, R> Handler<M, R, OfMessage> for F
 where
     F: Fn(M) -> Result<R, Fault> + Send + Sync + 'static,
 {
-    fn call(&self, _: Cx, message: M) -> Result<R, Fault> {
+    fn call(&self, _: &Cx, message: M) -> Result<R, Fault> {
         self(message)
     }
 }
@@ -44,8 +44,8 @@ impl<F, M, R> Handler<M, R, OfContext> for F
 where
     F: Fn(Cx, M) -> Result<R, Fault> + Send + Sync + 'static,
 {
-    fn call(&self, cx: Cx, message: M) -> Result<R, Fault> {
-        self(cx, message)
+    fn call(&self, cx: &Cx, message: M) -> Result<R, Fault> {
+        self(cx.clone(), message)
     }
 }
 
@@ -104,7 +104,7 @@ where
     fn call(&self, cx: &Cx) -> Answer<OwnedFd> {
         let called = guard(|| {
             let message = read(cx)?;
-            Ok(answer(cx, self.handler.call(cx.clone(), message)))
+            Ok(answer(cx, self.handler.call(cx, message)))
         });
         match called {
             Ok(Ok(answer) | Err(answer)) | Err(answer) => answer,

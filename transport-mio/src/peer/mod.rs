@@ -419,12 +419,11 @@ impl Peer {
     }
 
     /// This peer in the namespace of a message.
-    fn at(&self, namespace: NamespaceId, shown: Arc<str>) -> Self {
+    fn at(self, namespace: NamespaceId, shown: Arc<str>) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
-            owner: Arc::clone(&self.owner),
             namespace,
             shown,
+            ..self
         }
     }
 

@@ -242,7 +242,7 @@ impl Shared {
         let answer = serve().map(|peer| {
             let address = Arc::as_ptr(peer.shared()) as usize;
             INSIDE.with_borrow_mut(|all| all.push(address));
-            let answer = task.run(&peer);
+            let answer = task.run(peer);
             INSIDE.with_borrow_mut(Vec::pop);
             answer
         });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use switchboard_os::Clock;
 use switchboard_os::app::{Arrived, NOBODY, Order, cx, weigh};
+use switchboard_proto::registry::Calls;
 use switchboard_proto::{Answer, NamespaceId, Ticket};
 
 use super::Peer;
@@ -16,7 +17,7 @@ pub(super) struct Task {
     namespace: NamespaceId,
     shown: Arc<str>,
     message: Arc<Arrived>,
-    handlers: Vec<Arc<Callee>>,
+    calls: Calls<Arc<Callee>>,
     pub(super) ticket: Option<Ticket>,
     pub(super) order: Option<Order>,
     /// What those have answered that only take events.
@@ -27,25 +28,24 @@ impl Task {
     /// Gives those who only take events theirs. Where nobody else is called, that is the answer, and
     /// nothing is left to be done.
     pub(super) fn new(job: Job) -> Result<Self, (Option<Ticket>, Answer<OwnedFd>)> {
-        let mut handlers = Vec::new();
-        let mut answer = None;
-        for (_, callee) in job.calls {
+        let (mut handlers, mut answer) = (0, None);
+        for (_, callee) in &job.calls {
             match &callee.run {
-                Run::Handler(_) => handlers.push(callee),
+                Run::Handler(_) => handlers += 1,
                 Run::Queue(queue) => {
                     queue.push(Arc::clone(&job.message));
                     answer = Some(Answer::nothing());
                 }
             }
         }
-        if handlers.is_empty() {
+        if handlers == 0 {
             return Err((job.ticket, answer.unwrap_or(NOBODY)));
         }
         Ok(Self {
             namespace: job.namespace,
             shown: job.shown,
             message: job.message,
-            handlers,
+            calls: job.calls,
             ticket: job.ticket,
             order: job.order,
             answer,
@@ -54,18 +54,20 @@ impl Task {
 
     /// Whether all its handlers were quick when they were last called.
     pub(super) fn is_quick(&self) -> bool {
-        self.handlers.iter().all(|callee| match &callee.run {
+        self.calls.iter().all(|(_, callee)| match &callee.run {
             Run::Handler(handler) => handler.pace().is_quick(),
             Run::Queue(_) => true,
         })
     }
 
     /// Calls the handlers, in the order of their registration.
-    pub(super) fn run(self, peer: &Peer) -> Answer<OwnedFd> {
+    pub(super) fn run(self, peer: Peer) -> Answer<OwnedFd> {
         let cx = cx(peer.at(self.namespace, self.shown), self.message);
         let mut told = self.answer;
-        let mut begin = Clock.now();
-        for callee in self.handlers {
+        // Where nobody waits for the answer, nobody asks how long it takes.
+        let clock = || self.ticket.map(|_| Clock.now());
+        let mut begin = clock();
+        for (_, callee) in self.calls {
             let Run::Handler(handler) = &callee.run else {
                 continue;
             };
@@ -75,8 +77,10 @@ impl Task {
                 continue;
             }
             let answer = handler.call(&cx);
-            let end = Clock.now();
-            handler.pace().took(end.saturating_sub(begin));
+            let end = clock();
+            if let (Some(begin), Some(end)) = (begin, end) {
+                handler.pace().took(end.saturating_sub(begin));
+            }
             begin = end;
             told = Some(weigh(told, answer));
         }

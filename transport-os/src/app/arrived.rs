@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
 use switchboard_proto::{Delivery, DeliveryKind, Instant, Payload, Sender, Ticket};
 
-use super::Cancel;
+use super::cancel::Cancel;
 
 /// One message that has come, as all who are called for it share it.
 pub struct Arrived {
@@ -21,7 +21,7 @@ pub struct Arrived {
     pub(super) lost: bool,
     /// How long the requester waits.
     pub(super) until: Option<Instant>,
-    pub(super) cancel: Arc<Cancel>,
+    pub(super) cancel: Cancel,
 }
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Arrived {
             }),
             lost: delivery.attachments_lost,
             until: remaining.and_then(|remaining| now.checked_add(remaining)),
-            cancel: Arc::default(),
+            cancel: Cancel::default(),
         };
         (Arc::new(arrived), Wants { request, ticket })
     }

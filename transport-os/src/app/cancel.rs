@@ -6,27 +6,29 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::Arrived;
+
 /// Whether the requester still waits, as its driver is told it.
 #[derive(Debug, Default)]
-pub struct Cancel {
+pub(super) struct Cancel {
     state: Mutex<(bool, Vec<Waker>)>,
 }
 
 /// Done when nobody waits for the answer any more; from [`Cx::cancelled`](super::Cx::cancelled).
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct Cancelled(pub(super) Arc<Cancel>);
+pub struct Cancelled(pub(super) Arc<Arrived>);
 
 impl Cancel {
     /// Says that nobody waits any more; returns whom to wake, when no lock is held.
-    pub fn cancel(&self) -> Vec<Waker> {
+    pub(super) fn cancel(&self) -> Vec<Waker> {
         let mut state = self.lock();
         state.0 = true;
         mem::take(&mut state.1)
     }
 
     /// Whether it was said.
-    pub fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.lock().0
     }
 
@@ -40,7 +42,7 @@ impl Future for Cancelled {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.cancel.lock();
         if state.0 {
             return Poll::Ready(());
         }

@@ -80,7 +80,7 @@ impl<P> Cx<P> {
     ///
     /// Cancel-safe: dropping it changes nothing.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled(Arc::clone(&self.message.cancel))
+        Cancelled(Arc::clone(&self.message))
     }
 }
 

@@ -17,7 +17,7 @@ mod sub;
 mod words;
 
 pub use arrived::Arrived;
-pub use cancel::{Cancel, Cancelled};
+pub use cancel::Cancelled;
 pub use cx::{Cx, cx};
 pub use draft::{Draft, NotMade, Wrong};
 pub use handler::{NOBODY, OfContext, OfMessage, RegisterError, answer, guard, read, weigh};

@@ -9,7 +9,7 @@ use std::task::Waker;
 use switchboard_proto::registry::{Calls, HandlerExists, Registry, Roles, SubId};
 use switchboard_proto::{Answer, DeclareError, Delivery, InstanceId, Names, NamespaceId, Ticket};
 
-use super::{Arrived, Cancel, HandlerStats, NOBODY, RegisterError};
+use super::{Arrived, HandlerStats, NOBODY, RegisterError};
 use crate::engine::Engine;
 
 /// The registrations of one peer, what of them is declared to the others, and the requests that are
@@ -21,7 +21,7 @@ pub struct Service<R> {
     /// Of the registry, when it was last declared.
     revision: u64,
     /// Requests that are being handled, to be told that nobody waits any more.
-    cancels: HashMap<Ticket, Arc<Cancel>>,
+    handled: HashMap<Ticket, Arc<Arrived>>,
     /// What the handlers have done.
     pub stats: HandlerStats,
 }
@@ -207,7 +207,7 @@ impl<R> Service<R> {
     pub fn job(&mut self, engine: &mut Engine, delivery: Delivery<OwnedFd>) -> Option<Job<R>> {
         let namespace = delivery.namespace;
         let shown = Arc::clone(&self.spaces.get(&namespace)?.shown);
-        let (message, wants) = Arrived::new(delivery, engine.now());
+        let (message, wants) = Arrived::new(delivery, engine.node_ref().now());
         let calls = match wants.request {
             true => {
                 let handler = self.registry.handle(&shown, &message.name);
@@ -224,7 +224,7 @@ impl<R> Service<R> {
             return None;
         }
         if let (true, Some(ticket)) = (wants.request, wants.ticket) {
-            self.cancels.insert(ticket, Arc::clone(&message.cancel));
+            self.handled.insert(ticket, Arc::clone(&message));
         }
         let ordered = calls.iter().any(|(_, callee)| callee.ordered);
         let order = || Order(message.from.instance, namespace, Arc::clone(&message.name));
@@ -243,7 +243,7 @@ impl<R> Service<R> {
         self.stats.handled += 1;
         self.stats.failed += u64::from(matches!(answer, Answer::Failed(_)));
         if let Some(ticket) = ticket {
-            self.cancels.remove(&ticket);
+            self.handled.remove(&ticket);
             let waited = engine.reply_or_fail(ticket, answer);
             self.stats.stale_answers += u64::from(!waited);
         }
@@ -251,14 +251,18 @@ impl<R> Service<R> {
 
     /// The requester of a running handler has no use for it any more. Returns whom to wake.
     pub fn cancelled(&mut self, ticket: Ticket) -> Vec<Waker> {
-        let cancel = self.cancels.remove(&ticket);
-        cancel.map(|cancel| cancel.cancel()).unwrap_or_default()
+        let message = self.handled.remove(&ticket);
+        message
+            .map(|message| message.cancel.cancel())
+            .unwrap_or_default()
     }
 
     /// No requester waits any more. Returns whom to wake.
     pub fn end(&mut self) -> Vec<Waker> {
-        let cancels = self.cancels.drain();
-        cancels.flat_map(|(_, cancel)| cancel.cancel()).collect()
+        let handled = self.handled.drain();
+        handled
+            .flat_map(|(_, message)| message.cancel.cancel())
+            .collect()
     }
 
     fn shown(&self, namespace: NamespaceId) -> Result<Arc<str>, DeclareError> {
@@ -307,7 +311,7 @@ impl<R> Default for Service<R> {
             registry: Registry::new(),
             spaces: BTreeMap::new(),
             revision: 0,
-            cancels: HashMap::new(),
+            handled: HashMap::new(),
             stats: HandlerStats::default(),
         }
     }

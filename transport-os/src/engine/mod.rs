@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use switchboard_proto::{
-    Answer, Config, Event, Failure, Hangup, Instant, LinkId, Message, MessageId, Node, Output,
-    ReplyError, ReplyRefusal, RequestId, RequestOptions, Seeds as NodeSeeds, SendError,
-    SendOptions, SendRefusal, Ticket,
+    Answer, Config, Delivery, Event, Failure, Hangup, Instant, LinkId, Message, MessageId,
+    NamespaceId, Node, Output, ReplyError, ReplyRefusal, RequestId, RequestOptions,
+    Seeds as NodeSeeds, SendError, SendOptions, SendRefusal, Ticket,
 };
 
 use crate::{Address, Clock, ConnectError, ListenError, Seeds, Stream, is_own_descriptor};
@@ -191,6 +191,16 @@ impl Engine {
         Instant::from_nanos(self.clock.now())
     }
 
+    /// The next message of a namespace, as [`Node::recv`]. Events are taken without a look at the
+    /// clock, which would cost as much as many a handler does: [`Node::now`] tells the time of it.
+    pub fn recv(&mut self, namespace: NamespaceId) -> Option<Delivery<OwnedFd>> {
+        let now = match self.node.next_is_request(namespace) {
+            true => self.now(),
+            false => self.node.now(),
+        };
+        self.node().recv(now, namespace)
+    }
+
     /// The node. Call [`Engine::flush`] after what changes something.
     pub fn node(&mut self) -> NodeMut<'_> {
         NodeMut::new(&mut self.node, &mut self.is_defective)
@@ -317,7 +327,12 @@ impl Engine {
         options: SendOptions,
     ) -> Result<MessageId, SendError<OwnedFd>> {
         let message = self.check_attachments(message)?;
-        let (now, size) = (self.now(), message.payload.len());
+        // Of what is gathered, only what expires is measured against the clock.
+        let now = match self.has_unwritten() && options.expires.is_none() {
+            true => self.node.now(),
+            false => self.now(),
+        };
+        let size = message.payload.len();
         let id = self.node().send(now, message, options)?;
         self.unwritten.add(now, size);
         Ok(id)
