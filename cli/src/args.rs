@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ Exit codes:
   0  ok                        4    certainly not run
   1  failed, there or here     5    nobody knows whether it ran
   2  wrong usage               124  the deadline passed after it was sent
-  3  no hub at the address     130  interrupted
+  3  no hub at the address     130  interrupted; 143 by SIGTERM, 129 by SIGHUP
 
 Data goes to stdout, talk to stderr.";
 
@@ -43,17 +44,22 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Where the hub is: unix:/absolute/path or tcp://host:port
-    #[arg(short, long, global = true, env = "SWITCHBOARD_ADDRESS", value_parser = address)]
-    pub address: Option<String>,
     /// Print objects, one to a line
     #[arg(long, global = true)]
     pub json: bool,
     /// Say less on stderr
     #[arg(short, long, global = true)]
     pub quiet: bool,
+}
+
+/// How the application is reached.
+#[derive(Debug, Args)]
+pub struct Joining {
+    /// Where the hub is: unix:/absolute/path or tcp://host:port
+    #[arg(short, long, env = "SWITCHBOARD_ADDRESS", value_parser = address)]
+    pub address: Option<String>,
     /// Keep trying this long to reach the hub [default: one attempt]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub wait: Option<Duration>,
 }
 
@@ -66,8 +72,8 @@ pub enum Command {
     #[command(after_help = "Example:\n  switchboard hub unix:/tmp/app.sock")]
     Hub(Hub),
     /// Show who is there, and what they handle
-    #[command(after_help = "Example:\n  switchboard -a unix:/tmp/app.sock peers --json")]
-    Peers,
+    #[command(after_help = "Example:\n  switchboard peers -a unix:/tmp/app.sock --json")]
+    Peers(Peers),
     /// Make a request and print its reply
     #[command(after_help = "\
 Examples:
@@ -115,11 +121,19 @@ pub struct Demo {}
 #[derive(Debug, Args)]
 pub struct Hub {
     /// Where to listen: unix:/absolute/path or tcp://host:port
-    #[arg(value_parser = address)]
+    #[arg(env = "SWITCHBOARD_ADDRESS", value_parser = address)]
     pub at: Option<String>,
     /// The name of the hub as a peer
     #[arg(long, default_value = "hub")]
     pub name: String,
+}
+
+/// `peers`.
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// Which application.
+    #[command(flatten)]
+    pub joining: Joining,
 }
 
 /// `call`.
@@ -129,17 +143,20 @@ pub struct Call {
     #[arg(value_parser = event)]
     pub event: String,
     /// JSON text; - reads it from stdin [default: null]
-    #[arg(allow_hyphen_values = true)]
-    pub data: Option<String>,
+    #[arg(allow_negative_numbers = true)]
+    pub data: Option<OsString>,
     /// Who is asked: a name, name#generation, id or id#generation [default: one who handles it]
     #[arg(long, value_name = "PEER")]
     pub to: Option<String>,
     /// How long it may take, such as 200ms or none
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10s")]
     pub deadline: Duration,
-    /// What else every message takes.
+    /// Data is bytes as they are, not JSON
+    #[arg(long)]
+    pub raw: bool,
+    /// Where it goes.
     #[command(flatten)]
-    pub how: How,
+    pub place: Place,
 }
 
 /// `emit`.
@@ -149,8 +166,8 @@ pub struct Emit {
     #[arg(value_parser = event)]
     pub event: String,
     /// JSON text; - reads it from stdin [default: null]
-    #[arg(allow_hyphen_values = true)]
-    pub data: Option<String>,
+    #[arg(allow_negative_numbers = true)]
+    pub data: Option<OsString>,
     /// Who gets it: a name, name#generation, id or id#generation [default: who listens]
     #[arg(long, value_name = "PEER")]
     pub to: Option<String>,
@@ -160,9 +177,12 @@ pub struct Emit {
     /// How long to wait until the receivers have it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10s")]
     pub deadline: Duration,
-    /// What else every message takes.
+    /// Data is bytes as they are, not JSON
+    #[arg(long)]
+    pub raw: bool,
+    /// Where it goes.
     #[command(flatten)]
-    pub how: How,
+    pub place: Place,
 }
 
 /// `on`.
@@ -177,20 +197,20 @@ pub struct On {
     /// End after this time; with -n and fewer by then, exit code 124
     #[arg(short = 'W', long = "within", value_name = "DURATION", value_parser = duration::parse)]
     pub within: Option<Duration>,
-    /// What else every message takes.
+    /// Where they come from.
     #[command(flatten)]
-    pub how: How,
+    pub place: Place,
 }
 
-/// How a message travels.
+/// Where messages go, or come from.
 #[derive(Debug, Args)]
-pub struct How {
+pub struct Place {
     /// The namespace; _ is the one without a name
     #[arg(long, value_name = "NS", default_value = "_")]
     pub ns: String,
-    /// Data is bytes as they are, not JSON
-    #[arg(long)]
-    pub raw: bool,
+    /// Which application.
+    #[command(flatten)]
+    pub joining: Joining,
 }
 
 /// `bench`.

@@ -85,7 +85,8 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         return end.into();
     }
     if json {
-        let object = serde_json::json!({ "error": format!("{error:#}"), "exit": end.code() });
+        let text = format!("{error:#}");
+        let object = serde_json::json!({ "ok": false, "error": text, "exit": end.code() });
         crate::print::talk(&object.to_string());
     } else {
         crate::print::talk(&format!("error: {error:#}"));

@@ -19,6 +19,7 @@ mod print;
 mod roster;
 mod session;
 mod signals;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -27,12 +28,15 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::answer(&error),
+    };
     let json = cli.global.json;
     let result = match cli.command {
         Command::Demo(args) => demo::run(&cli.global, &args),
         Command::Hub(args) => commands::hub::run(&cli.global, &args),
-        Command::Peers => commands::peers::run(&cli.global),
+        Command::Peers(args) => commands::peers::run(&cli.global, &args),
         Command::Call(args) => commands::call::run(&cli.global, &args),
         Command::Emit(args) => commands::emit::run(&cli.global, &args),
         Command::On(args) => commands::on::run(&cli.global, &args),

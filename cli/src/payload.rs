@@ -1,6 +1,8 @@
 //! DATA of the command line as a payload, and payloads as text.
 
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
 use serde_json::Value as Json;
@@ -25,11 +27,11 @@ impl Data {
     /// # Errors
     ///
     /// [`End::Usage`] for what is no JSON.
-    pub fn read(text: Option<&str>, raw: bool) -> Result<Self> {
+    pub fn read(text: Option<&OsStr>, raw: bool) -> Result<Self> {
         let bytes = match text {
             None if raw => Vec::new(),
             None => b"null".to_vec(),
-            Some("-") => {
+            Some(text) if text == "-" => {
                 let mut bytes = Vec::new();
                 io::stdin().lock().read_to_end(&mut bytes)?;
                 bytes
@@ -117,7 +119,10 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        Data::read(Some(text), false).unwrap().to_json().to_string()
+        Data::read(Some(OsStr::new(text)), false)
+            .unwrap()
+            .to_json()
+            .to_string()
     }
 
     #[test]

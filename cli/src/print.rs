@@ -24,11 +24,20 @@ pub fn line(text: &str) -> Result<()> {
 /// As [`line()`].
 pub fn raw_line(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    let written = out
+    let result = out
         .write_all(bytes)
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush());
-    written.map_err(|error| match error.kind() {
+    written(result)
+}
+
+/// What became of a write to stdout.
+///
+/// # Errors
+///
+/// As [`line()`].
+pub fn written(result: io::Result<()>) -> Result<()> {
+    result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(End::Done, "nobody reads stdout").into(),
         _ => anyhow::Error::new(error).context("writing to stdout"),
     })

@@ -8,7 +8,7 @@ use switchboard_mio::{
     Board, BoardError, ConnectError, EngineFault, Incoming, ListenError, NamespaceId,
 };
 
-use crate::args::Global;
+use crate::args::{Global, Joining};
 use crate::end::{End, Failure};
 use crate::print;
 use crate::signals::Signals;
@@ -37,8 +37,8 @@ impl Session {
     /// # Errors
     ///
     /// [`End::Usage`] without an address, [`End::NoHub`] where nobody answers.
-    pub fn join(global: &Global) -> Result<Self> {
-        let Some(address) = &global.address else {
+    pub fn join(global: &Global, joining: &Joining) -> Result<Self> {
+        let Some(address) = &joining.address else {
             let message = "no address: give -a unix:/path or tcp://host:port, or set \
                            SWITCHBOARD_ADDRESS";
             return Err(Failure::new(End::Usage, message).into());
@@ -50,7 +50,7 @@ impl Session {
             signals,
             quiet: global.quiet,
         };
-        session.connect(address, global.wait)?;
+        session.connect(address, joining.wait)?;
         Ok(session)
     }
 
@@ -210,7 +210,10 @@ pub fn refused(error: &BoardError) -> Failure {
 /// A fault that no waiting mends is no missing hub.
 fn unreachable(error: &ConnectError) -> Failure {
     let end = match error {
-        ConnectError::Address(_) | ConnectError::NoDirectory { .. } => End::Usage,
+        ConnectError::Address(_)
+        | ConnectError::NoDirectory { .. }
+        | ConnectError::IsDirectory { .. }
+        | ConnectError::NotASocket { .. } => End::Usage,
         _ => End::Failed,
     };
     Failure::new(end, error.to_string())

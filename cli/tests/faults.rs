@@ -2,24 +2,31 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Place, wait_until};
+use support::{Place, Running, SWITCHBOARD, wait_until};
 
 #[test]
 fn an_address_or_name_that_can_be_none_is_wrong_usage_and_said_once() {
     let place = Place::new();
     let missing = format!("unix:{}/missing/hub.sock", place.path().display());
     let directory = format!("unix:{}", place.path().display());
+    std::fs::write(place.path().join("file"), "").unwrap();
+    let file = format!("{directory}/file");
     for (args, said) in [
         (&["call", ""][..], "1 to 255 bytes"),
         (&["emit", &"x".repeat(256)], "1 to 255 bytes"),
         (&["on", ""], "1 to 255 bytes"),
         (&["peers", "-a", &missing], "mode 0700"),
         (&["peers", "-a", "tcp://192.0.2.1:5"], "use 127.0.0.1"),
+        (&["peers", "-a", &directory], "add the name of the socket"),
+        (&["on", "x", "-a", &file], "is not a socket"),
         (&["hub", &missing], "mode 0700"),
         (&["hub", &directory], "add the name of the socket"),
         (&["hub", "tcp://0.0.0.0:0"], "0.0.0.0 is not loopback"),
@@ -60,6 +67,112 @@ fn a_hub_tells_of_a_connection_that_it_refused() {
     assert!(hub.line().contains("listening"));
     let line = hub.line();
     assert!(line.contains("\"refused\""), "{line}");
+    assert!(
+        line.contains("it speaks something else"),
+        "nobody's defect: {line}"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_an_object_where_objects_were_asked_for() {
+    let place = Place::new();
+    for (args, said) in [
+        (&["peers", "--json", "--nonsense"][..], "'--nonsense'"),
+        (&["--json", "call"], "<EVENT>"),
+        (&["call", "x", "--deadline", "3", "--json"], "200ms"),
+        (&["--json"], "one of demo, hub"),
+        (&["emit", "x", "{", "--json"], "no JSON"),
+    ] {
+        let ran = place.run(args);
+        let lines: Vec<&str> = ran.expect(2).stderr.lines().collect();
+        let object: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!(lines.len(), 1, "{ran:?}");
+        assert_eq!((&object["ok"], &object["exit"]), (&false.into(), &2.into()));
+        let error = object["error"].as_str().unwrap();
+        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+        assert!(!error.contains("__"), "what is hidden stays so: {error}");
+    }
+    // Behind two dashes it is data, and asks for nothing.
+    let ran = place.run(&["call", "--deadline", "3", "--", "x", "--json"]);
+    assert!(ran.expect(2).stderr.starts_with("error: "), "{ran:?}");
+}
+
+#[test]
+fn options_that_mean_nothing_for_a_command_are_refused() {
+    let place = Place::new();
+    for args in [
+        &["demo", "--wait", "3s"][..],
+        &["demo", "-a", "unix:/x"],
+        &["bench", "call", "--wait", "3s"],
+        &["bench", "call", "-a", "unix:/x"],
+        &["hub", "--wait", "3s"],
+        &["on", "x", "--raw"],
+        &["call", "x", "--nonsense"],
+    ] {
+        let ran = place.run(args);
+        assert!(ran.expect(2).stderr.contains("unexpected"), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_ends_with_1_and_says_why() {
+    let place = Place::new();
+    let _hub = place.hub();
+    for args in [
+        &["peers"][..],
+        &["peers", "--json"],
+        &["call", "x", "--json"],
+        &["emit", "x", "--json"],
+        &["demo"],
+        &["bench", "call", "--duration", "50ms"],
+        &["--help"],
+    ] {
+        let mut command = place.command(args);
+        command.stdout(std::fs::File::create("/dev/full").unwrap());
+        let ran = Running(command.spawn().unwrap()).finish();
+        assert!(
+            ran.expect(1).stderr.contains("writing to stdout"),
+            "{ran:?}"
+        );
+        assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_command_works_with_any_of_its_standard_descriptors_closed() {
+    let place = Place::new();
+    let _hub = place.hub();
+    for closed in ["<&-", ">&-", "2>&-", "<&- 2>&-"] {
+        let script = format!("exec \"$0\" peers {closed}");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script, SWITCHBOARD])
+            .env("SWITCHBOARD_ADDRESS", place.address())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let ran = Running(command.spawn().unwrap()).finish();
+        // What std opens in the place of a closed stdout takes everything and keeps nothing.
+        ran.expect(0);
+        assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+        assert_eq!(ran.stdout.contains("hub"), closed != ">&-", "{ran:?}");
+    }
+}
+
+#[test]
+fn bytes_of_any_kind_can_be_data_on_the_command_line() {
+    let place = Place::new();
+    let _hub = place.answering_hub();
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    let mut command = place.command(&["call", "upper", "--raw"]);
+    let ran = command.arg(odd).output().unwrap();
+    assert_eq!(
+        (ran.status.code(), &ran.stdout[..]),
+        (Some(0), &b"\xff\xfe\n"[..])
+    );
+    let mut command = place.command(&["call", "upper"]);
+    let ran = Running(command.arg(odd).spawn().unwrap()).finish();
+    assert!(ran.expect(2).stderr.contains("use --raw"), "{ran:?}");
 }
 
 #[test]

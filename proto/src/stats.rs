@@ -39,6 +39,8 @@ pub struct Stats {
     pub overrun_dropped: u64,
     /// Frames of a kind that this version does not know.
     pub unknown_kinds: u64,
+    /// Links that were closed because their other end never said hello: it speaks something else.
+    pub strangers: u64,
     /// Messages that this node's application does not handle.
     pub refused_arrivals: u64,
     /// Handles that came and were dropped: incomplete sets, frames that were not for the

@@ -23,8 +23,39 @@ impl fmt::Display for Advised<'_> {
             Some(rustix::io::Errno::NOSPC) => {
                 "the disk is full: free some of it, or choose another directory"
             }
+            Some(rustix::io::Errno::DQUOT) => {
+                "this user's share of the disk is full: free some of it, or choose another directory"
+            }
+            Some(rustix::io::Errno::ROFS) => {
+                "nothing can be written there: choose a directory on another file system"
+            }
+            Some(rustix::io::Errno::LOOP) => {
+                "links lead in a circle: look where the directories of the path lead"
+            }
             _ => return error.fmt(f),
         };
         write!(f, "{error}: {advice}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_can_do_something_about_says_what() {
+        use rustix::io::Errno;
+        for (errno, advice) in [
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::NOMEM, "out of memory"),
+            (Errno::NOSPC, "choose another directory"),
+            (Errno::DQUOT, "choose another directory"),
+            (Errno::ROFS, "on another file system"),
+            (Errno::LOOP, "links lead in a circle"),
+        ] {
+            let said = Advised(&io::Error::from(errno)).to_string();
+            assert!(said.contains(advice), "{said}");
+        }
     }
 }

@@ -102,6 +102,26 @@ fn a_path_that_nobody_made_is_absent_and_waited_for_but_not_its_directory() {
 }
 
 #[test]
+fn what_is_no_socket_is_said_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = |path: &std::path::Path| refusal(&Address::unix(path).unwrap());
+    let error = refused(folder.path());
+    assert!(matches!(error, ConnectError::IsDirectory { .. }), "{error}");
+    assert!(error.is_permanent());
+    let error = refused(&file);
+    assert!(matches!(error, ConnectError::NotASocket { .. }), "{error}");
+    assert!(error.is_permanent());
+    // The socket of a listener that has ended: the next one may take its name.
+    let dead = folder.path().join("dead");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let error = refused(&dead);
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    assert!(!error.is_permanent());
+}
+
+#[test]
 fn a_port_where_nobody_listens_refuses() {
     // Bound and not listening: nobody else can be given the port meanwhile.
     let socket = rustix::net::socket(

@@ -21,9 +21,9 @@ use crate::session::Session;
 /// Usage, no hub, or nobody reads what is printed. What becomes of the request is no error but an
 /// [`End`].
 pub fn run(global: &Global, args: &Call) -> Result<End> {
-    let data = Data::read(args.data.as_deref(), args.how.raw)?;
-    let mut session = Session::join(global)?;
-    let space = session.namespace(&args.how.ns)?;
+    let data = Data::read(args.data.as_deref(), args.raw)?;
+    let mut session = Session::join(global, &args.place.joining)?;
+    let space = session.namespace(&args.place.ns)?;
     session.board.ready();
     let begin = Instant::now();
     let outcome = match send(&mut session, args, space, &data) {
@@ -115,7 +115,7 @@ fn tell(global: &Global, args: &Call, session: &Session, reply: NoReply) -> Resu
         print::talk(&detail);
     }
     if reply.end == End::NotRun {
-        let handled = handled(session, shown_namespace(&args.how.ns));
+        let handled = handled(session, shown_namespace(&args.place.ns));
         print::talk(&format!("handled in this namespace: {handled}"));
     }
     Ok(reply.end)

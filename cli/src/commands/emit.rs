@@ -35,9 +35,9 @@ struct Tally {
 /// Usage, no hub, or nobody reads what is printed. What becomes of the event is no error but an
 /// [`End`].
 pub fn run(global: &Global, args: &Emit) -> Result<End> {
-    let data = Data::read(args.data.as_deref(), args.how.raw)?;
-    let mut session = Session::join(global)?;
-    let space = session.namespace(&args.how.ns)?;
+    let data = Data::read(args.data.as_deref(), args.raw)?;
+    let mut session = Session::join(global, &args.place.joining)?;
+    let space = session.namespace(&args.place.ns)?;
     session.board.ready();
     if args.to.is_none() && !session.everybody_known()? && !global.quiet {
         print::talk("the hub still waits for peers that it knew before; they may miss this");
@@ -86,7 +86,7 @@ fn receivers(session: &Session, args: &Emit) -> usize {
     }
     let roster = session.board.roster();
     let own = session.board.id();
-    let namespace = match shown_namespace(&args.how.ns) {
+    let namespace = match shown_namespace(&args.place.ns) {
         "_" => "",
         name => name,
     };

@@ -19,8 +19,9 @@ use crate::session::{Session, refused};
 ///
 /// [`End::Usage`] without an address, [`End::Failed`] where nobody can listen.
 pub fn run(global: &Global, args: &Hub) -> Result<End> {
-    let Some(address) = args.at.as_ref().or(global.address.as_ref()) else {
-        let message = "no address: write switchboard hub unix:/absolute/path";
+    let Some(address) = &args.at else {
+        let message = "no address: write switchboard hub unix:/absolute/path, or set \
+                       SWITCHBOARD_ADDRESS";
         return Err(Failure::new(End::Usage, message).into());
     };
     let builder = Board::builder().name(&args.name);

@@ -20,8 +20,8 @@ use crate::session::Session;
 ///
 /// Usage, no hub at the beginning, or nobody reads what is printed.
 pub fn run(global: &Global, args: &On) -> Result<End> {
-    let mut session = Session::join(global)?;
-    let space = session.namespace(&args.how.ns)?;
+    let mut session = Session::join(global, &args.place.joining)?;
+    let space = session.namespace(&args.place.ns)?;
     for event in &args.event {
         let listening = session.board.listen_to::<()>(space, event.as_str());
         listening.map_err(|error| Failure::new(End::Usage, format!("{event:?}: {error}")))?;
@@ -66,7 +66,7 @@ fn show(global: &Global, args: &On, session: &Session, event: &IncomingEvent) ->
     if global.json {
         print::object(&json!({
             "event": event.name(),
-            "ns": shown_namespace(&args.how.ns),
+            "ns": shown_namespace(&args.place.ns),
             "from": sender_json(session.board.roster(), event.from()),
             "raw": matches!(data, Data::Raw(_)),
             "data": data.to_json(),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::args::Global;
+use crate::args::{Global, Peers};
 use crate::end::End;
 use crate::print;
 use crate::roster::Row;
@@ -13,8 +13,8 @@ use crate::session::Session;
 /// # Errors
 ///
 /// No hub, or nobody reads what is printed.
-pub fn run(global: &Global) -> Result<End> {
-    let mut session = Session::join(global)?;
+pub fn run(global: &Global, args: &Peers) -> Result<End> {
+    let mut session = Session::join(global, &args.joining)?;
     session.board.ready();
     let complete = session.everybody_known()?;
     let own = session.board.id();

@@ -166,6 +166,15 @@ impl Life {
         }
     }
 
+    /// What came is not what may come, for which the code stands. Who has not greeted may be anybody,
+    /// and is told no more than that: it is no peer with a defect.
+    pub(crate) const fn fault(&self, code: CloseCode) -> CloseCode {
+        match self.state {
+            State::Greeting => CloseCode::HelloExpected,
+            _ => code,
+        }
+    }
+
     /// The peer's hello came. Opens the link, unless the peer speaks another version, has no
     /// instance, or is this very node.
     pub(crate) fn hello(&mut self, now: Instant, hello: &Hello) -> Result<(), CloseCode> {

@@ -308,7 +308,12 @@ impl<F> Node<F> {
                 }
                 Ok(None) => break,
                 Err(fault) => {
-                    self.close_link(id, fault.close_code(), "the bytes are no frames");
+                    let code = fault.close_code();
+                    let code = self
+                        .links
+                        .get(id)
+                        .map_or(code, |link| link.life.fault(code));
+                    self.close_link(id, code, "the bytes are no frames");
                     open = false;
                 }
             }
@@ -521,6 +526,8 @@ impl<F> Node<F> {
             text: String::from(text),
         };
         self.control(id, Kind::CLOSE, |body| close.encode(body));
+        let stranger = matches!(code, CloseCode::HelloExpected | CloseCode::HelloTimeout);
+        self.stats.strangers += u64::from(stranger);
         self.emit(Event::LinkClosed {
             link: id,
             code,

@@ -43,7 +43,8 @@ pub enum CloseCode {
     TooManyPeers = 14,
     /// A later link of the same instance has taken the place of this one. Do nothing.
     Replaced = 15,
-    /// The first frame was not a hello. A defect as `ProtocolViolation`.
+    /// What came first was not a hello. Look what the other end is: most often a program that speaks
+    /// something else.
     HelloExpected = 16,
 }
 
@@ -98,7 +99,7 @@ impl fmt::Display for CloseCode {
             Self::Internal => "internal error of the other end: reconnect, and report it",
             Self::TooManyPeers => "the hub has as many peers as it may: raise its limit, or come back later",
             Self::Replaced => "replaced by a later link of the same instance: nothing is to be done",
-            Self::HelloExpected => "the first frame was not a hello: a defect of the other end, or another protocol",
+            Self::HelloExpected => "what came first was no hello: look who connects, it speaks something else",
         })
     }
 }

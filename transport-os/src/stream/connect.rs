@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, sockopt};
 
@@ -63,6 +64,20 @@ pub enum ConnectError {
         address: String,
         /// The directory.
         directory: String,
+    },
+    /// The path is that of a directory.
+    #[error("{path} is a directory: add the name of the socket, as in unix:{path}/app.sock")]
+    IsDirectory {
+        /// The path.
+        path: String,
+    },
+    /// Something else than a socket stands at the path.
+    #[error(
+        "{path} is not a socket: check the path, or give the one that the hub was started with"
+    )]
+    NotASocket {
+        /// The path.
+        path: String,
     },
     /// Nobody listens: the listener ended, or has not begun.
     #[error("nobody listens at {address}: start the hub, or try again when it is up")]
@@ -125,6 +140,7 @@ impl ConnectError {
         match self {
             Self::Address(AddressError::Unresolvable { .. }) => false,
             Self::Address(_) | Self::NoDirectory { .. } => true,
+            Self::IsDirectory { .. } | Self::NotASocket { .. } => true,
             Self::Denied { .. } | Self::ForeignUser { .. } => true,
             Self::Absent { .. } | Self::Refused { .. } | Self::Busy { .. } => false,
             Self::Unreachable { .. } | Self::Io { .. } => false,
@@ -235,7 +251,8 @@ fn unix_error(errno: Errno, path: &UnixPath, address: String) -> ConnectError {
             },
             _ => ConnectError::Absent { address },
         },
-        Errno::CONNREFUSED => ConnectError::Refused { address },
+        // connect(2) says so of a socket without a listener, and of what is no socket.
+        Errno::CONNREFUSED => no_listener(path, address),
         // Only Linux tells a full queue from a dead listener.
         Errno::AGAIN => ConnectError::Busy { address },
         Errno::ACCESS | Errno::PERM => ConnectError::Denied { address },
@@ -243,6 +260,19 @@ fn unix_error(errno: Errno, path: &UnixPath, address: String) -> ConnectError {
             address,
             source: errno.into(),
         },
+    }
+}
+
+/// What stands at the path, as nobody listens there.
+fn no_listener(path: &UnixPath, address: String) -> ConnectError {
+    let path = path.as_path();
+    let shown = path.display().to_string();
+    // Gone by now, or not to be looked at: then nobody listens, and no more is known.
+    let kind = rustix::fs::stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match kind {
+        Ok(FileType::Directory) => ConnectError::IsDirectory { path: shown },
+        Ok(FileType::Socket) | Err(_) => ConnectError::Refused { address },
+        Ok(_) => ConnectError::NotASocket { path: shown },
     }
 }
 
