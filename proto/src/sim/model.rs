@@ -431,9 +431,9 @@ impl Model {
         self.delivered
     }
 
-    /// The world has healed, settled and come to rest: nothing may still be open. `present` are the
-    /// slots in which a process lives.
-    pub fn judge(&mut self, present: &BTreeSet<usize>) {
+    /// What is still open, of which nothing may be once the world has healed, settled and come to
+    /// rest. `present` are the slots in which a process lives.
+    pub fn open(&self, present: &BTreeSet<usize>) -> Vec<String> {
         let mut open = Vec::new();
         for (uid, message) in &self.messages {
             if self.dead.contains(&message.accepted.from) {
@@ -449,7 +449,7 @@ impl Model {
                 ));
             }
         }
-        self.violations.extend(open);
+        open
     }
 
     /// Whether something has happened that lets a sender not know: it had not yet been told of a loss

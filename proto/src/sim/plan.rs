@@ -22,7 +22,7 @@ pub struct Plan {
     /// What happens, in the order of time.
     pub steps: Vec<Step>,
     /// How long the world runs on after the last step, healed and with every reader reading, before
-    /// it is judged.
+    /// it is judged; up to five times as long while somebody still waits for something.
     pub settle: Duration,
 }
 

@@ -96,28 +96,35 @@ impl World {
         }
     }
 
-    pub(super) fn judge(mut self) -> Report {
+    /// What everybody still waits for.
+    pub(super) fn open(&self) -> Vec<String> {
         let living = self.slots.iter().flatten().map(|running| running.slot);
         // Without a hub nobody can be reached.
         let present: BTreeSet<usize> = living.filter(|_| self.hub().is_some()).collect();
+        let mut open = self.shared.model.open(&present);
+        for running in self.slots.iter().flatten() {
+            let waits = running.app.backlog().filter(|(_, to)| present.contains(to));
+            if let Some((left, to)) = waits {
+                let from = running.slot;
+                open.push(format!("slot {from} still waits to send {left} to {to}"));
+            }
+        }
+        open
+    }
+
+    pub(super) fn judge(mut self) -> Report {
         self.check_identities();
         let early = !self.shared.model.violations().is_empty();
         if !early {
-            self.shared.model.judge(&present);
+            for what in self.open() {
+                self.shared.model.fail(what);
+            }
             let living = self.slots.iter().flatten();
             let ids = living.filter_map(|running| {
                 let (id, _) = running.node.identity()?;
                 Some((running.process, id.0))
             });
             self.shared.model.present_as(ids);
-            for running in self.slots.iter().flatten() {
-                let waits = running.app.backlog().filter(|(_, to)| present.contains(to));
-                if let Some((left, to)) = waits {
-                    let from = running.slot;
-                    let what = format!("slot {from} still waits to send {left} to {to}");
-                    self.shared.model.fail(what);
-                }
-            }
             self.check_descriptors();
         }
         let mut outputs = BTreeMap::new();
