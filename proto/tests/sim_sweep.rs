@@ -20,6 +20,7 @@ const MARKS: [&str; 19] = [
     "app_attachments_lost",
     "app_cancelled",
     "app_full",
+    "app_reply_attachments",
     "attachment_segment_split",
     "attachments_truncated",
     "closed_with_unread_input",

@@ -1,6 +1,8 @@
 //! The application of a simulated process: it takes what is delivered, answers as its handlers say,
 //! and tells the model all that it sees.
 
+mod answers;
+
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -10,13 +12,15 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use answers::Answering;
+
 use super::handle::{Description, FakeFd, Registry};
 use super::kernel::Marks;
 use super::model::{Accepted, Fate, Model, Outcome, Process, Uid};
 use super::plan::{Handler, Intake, NodePlan, Work};
-use crate::id::{MessageId, NamespaceId, PeerId, PeerName, RequestId, Ticket};
+use crate::id::{MessageId, NamespaceId, PeerId, PeerName, RequestId};
 use crate::inbox::Names;
-use crate::message::{self, Answer, Delivery, DeliveryKind, Failure, Message, Receipt};
+use crate::message::{self, Answer, Delivery, DeliveryKind, Message, Receipt};
 use crate::message::{RequestOptions, SendError, SendOptions, SendRefusal, Target};
 use crate::output::Event;
 use crate::time::Instant;
@@ -24,8 +28,6 @@ use crate::trace::Recorder;
 
 /// The namespaces that every process opens.
 const NAMESPACES: [&str; 2] = ["_", "topic"];
-/// What a late handler waits.
-const LATE: Duration = Duration::from_millis(5);
 /// The default deadline of `Config`.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The event of the world's sends.
@@ -53,8 +55,8 @@ pub(super) struct App {
     requests: BTreeMap<RequestId, Uid>,
     messages: BTreeMap<MessageId, Uid>,
     /// Answers that wait for the outcome of a request of our own.
-    asked_back: BTreeMap<RequestId, (Ticket, Bytes)>,
-    late: VecDeque<(Instant, Ticket, Bytes)>,
+    asked_back: BTreeMap<RequestId, Answering>,
+    late: VecDeque<(Instant, Answering)>,
     /// Descriptors that the application holds.
     held: Vec<FakeFd>,
     digest: Vec<String>,
@@ -413,57 +415,20 @@ impl App {
         let bytes = delivery.payload.to_bytes();
         match delivery.kind {
             DeliveryKind::Event(None) => {}
-            DeliveryKind::Event(Some(ticket)) => reply(stage, node, ticket, Bytes::new()),
-            DeliveryKind::Request { ticket, .. } => {
-                self.handle(stage, node, &delivery.event, uid, ticket, bytes);
-            }
-        }
-    }
-
-    fn handle(
-        &mut self,
-        stage: &mut Stage<'_>,
-        node: &mut Recorder<FakeFd>,
-        event: &str,
-        uid: Uid,
-        ticket: Ticket,
-        bytes: Bytes,
-    ) {
-        match Handler::named(event) {
-            Some(Handler::Echo) => reply(stage, node, ticket, bytes),
-            Some(Handler::Fail) => fail(stage, node, ticket),
-            Some(Handler::Late) => self.late.push_back((stage.now + LATE, ticket, bytes)),
-            Some(Handler::Mute) => {}
-            Some(Handler::AskBack) => {
-                let job = Job {
-                    to: stage.model.slot_of_sender(uid).unwrap_or(self.slot),
-                    namespace: 0,
-                    bytes: 8,
-                    attachments: 0,
-                    kind: JobKind::Request(Handler::Echo, None),
-                };
-                match self.send(stage, node, &job) {
-                    Ok(Some(request)) => drop(self.asked_back.insert(request, (ticket, bytes))),
-                    Ok(None) | Err(()) => fail(stage, node, ticket),
+            DeliveryKind::Event(Some(ticket)) => {
+                if node.reply(stage.now, ticket, Answer::nothing()).is_err() {
+                    count(stage.marks, "app_reply_stale");
                 }
             }
-            Some(Handler::Absent) | None => {
-                let what = format!("{uid:?} came for `{event}`, which has no handler");
-                stage.model.fail(what);
+            DeliveryKind::Request { ticket, .. } => {
+                let answering = Answering {
+                    ticket,
+                    bytes,
+                    attachments: attachments.len(),
+                };
+                self.handle(stage, node, &delivery.event, uid, answering);
             }
         }
-    }
-
-    fn answer_late(&mut self, stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>) -> bool {
-        let mut busy = false;
-        while let Some((at, ..)) = self.late.front()
-            && *at <= stage.now
-            && let Some((_, ticket, bytes)) = self.late.pop_front()
-        {
-            reply(stage, node, ticket, bytes);
-            busy = true;
-        }
-        busy
     }
 
     fn outcome(
@@ -492,8 +457,21 @@ impl App {
         self.note(format!("{uid:?} {seen:?}"));
         count(stage.marks, mark);
         stage.model.outcome(stage.now, self.process, uid, seen);
-        if let Some((ticket, bytes)) = self.asked_back.remove(&request) {
-            reply(stage, node, ticket, bytes);
+        if let message::Outcome::Reply {
+            attachments,
+            attachments_lost,
+            ..
+        } = outcome
+        {
+            if !attachments.is_empty() {
+                count(stage.marks, "app_reply_attachments");
+            }
+            let brought = descriptions(&attachments);
+            stage.model.brought(uid, &brought, attachments_lost);
+            self.held.extend(attachments);
+        }
+        if let Some(answering) = self.asked_back.remove(&request) {
+            self.reply(stage, node, answering);
         }
     }
 
@@ -534,20 +512,6 @@ pub(super) fn name(slot: usize) -> Option<PeerName> {
 fn target(slot: usize) -> Target {
     // "n" and a number is a valid name; the default keeps this total.
     name(slot).map_or(Target::Hub, Target::Named)
-}
-
-fn reply(stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, ticket: Ticket, payload: Bytes) {
-    let answer = Answer::value(0, payload);
-    if node.reply(stage.now, ticket, answer).is_err() {
-        count(stage.marks, "app_reply_stale");
-    }
-}
-
-fn fail(stage: &mut Stage<'_>, node: &mut Recorder<FakeFd>, ticket: Ticket) {
-    let answer = Answer::Failed(Failure::default());
-    if node.reply(stage.now, ticket, answer).is_err() {
-        count(stage.marks, "app_reply_stale");
-    }
 }
 
 /// A payload that says which message it is, and whose every byte follows from that.

@@ -102,6 +102,8 @@ struct Message {
     arrived: usize,
     returned: usize,
     lost: bool,
+    /// What rides with the reply to it.
+    reply: Vec<Description>,
 }
 
 impl Model {
@@ -151,6 +153,7 @@ impl Model {
             arrived: 0,
             returned: 0,
             lost: false,
+            reply: Vec::new(),
         };
         if self.messages.insert(uid, message).is_some() {
             self.fail(format!("{uid:?} was accepted twice"));
@@ -212,6 +215,30 @@ impl Model {
         }
         for what in wrong {
             self.fail(format!("{uid:?} taken by {by:?} {what}"));
+        }
+    }
+
+    /// A handler's reply was accepted, with these attachments.
+    pub fn replied(&mut self, uid: Uid, attachments: Vec<Description>) {
+        if let Some(message) = self.messages.get_mut(&uid) {
+            message.reply = attachments;
+        }
+    }
+
+    /// What a requester got with the reply.
+    pub fn brought(&mut self, uid: Uid, attachments: &[Description], lost: bool) {
+        let Some(message) = self.messages.get(&uid) else {
+            return;
+        };
+        let sent = &message.reply;
+        let whole = match lost {
+            true => self.short && sent.starts_with(attachments),
+            false => sent == attachments,
+        };
+        if !whole {
+            self.fail(format!(
+                "the reply to {uid:?} carried {sent:?}, brought {attachments:?}, lost: {lost}"
+            ));
         }
     }
 
@@ -406,7 +433,8 @@ impl Model {
         self.slots.get(&message.accepted.from).copied()
     }
 
-    /// Attachments that a living sender has handed over and nobody has been given yet.
+    /// Attachments of messages that a living sender has handed over and nobody has been given yet. At
+    /// rest no reply is under way: its requester has an outcome, or has ended.
     pub fn under_way(&self) -> Vec<Description> {
         let open = self.messages.values().filter(|message| {
             let told = message.outcome.is_some() || message.fate.is_some();

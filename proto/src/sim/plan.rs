@@ -157,11 +157,11 @@ pub enum Handler {
     Absent,
     /// Asks the requester for an echo, and replies when that has an outcome.
     AskBack,
-    /// Replies at once with the same payload.
+    /// Replies at once with the same payload, and with as many attachments as the request brought.
     Echo,
     /// Fails at once.
     Fail,
-    /// Replies with the same payload 5 ms later.
+    /// As [`Handler::Echo`], 5 ms later.
     Late,
     /// Never replies.
     Mute,

@@ -196,6 +196,25 @@ fn attachments_that_are_lost_doubled_or_kept_back_are_seen() {
 }
 
 #[test]
+fn attachments_of_a_reply_that_are_lost_or_from_nowhere_are_seen() {
+    let mut model = world();
+    model.replied(Uid(3), Vec::from([FD]));
+    model.brought(Uid(3), &[FD], false);
+    assert!(model.violations().is_empty(), "{:?}", model.violations());
+    model.brought(Uid(3), &[], false);
+    broken(&model, "the reply to Uid(3) carried");
+    let mut model = world();
+    model.replied(Uid(3), Vec::from([FD]));
+    model.brought(Uid(3), &[], true);
+    broken(&model, "lost: true");
+    let mut model = world();
+    model.short_of_descriptors();
+    model.replied(Uid(3), Vec::from([FD]));
+    model.brought(Uid(3), &[], true);
+    assert!(model.violations().is_empty(), "the requester was told");
+}
+
+#[test]
 fn a_false_death_and_an_identity_given_twice_are_seen() {
     let mut model = world();
     model.gone(at(1), A, B);
