@@ -72,6 +72,8 @@ pub struct Model {
     /// When a process died, or else was last separated. Who was not there yet at an earlier loss is
     /// surprised by the next one.
     lost: BTreeMap<Process, Instant>,
+    /// When anybody was first told that a process is gone.
+    declared: BTreeMap<Process, Instant>,
     /// When the first was told that the second is gone.
     told: BTreeMap<(Process, Process), Instant>,
     paused: BTreeMap<Process, Instant>,
@@ -410,6 +412,7 @@ impl Model {
     /// A process was told that another is gone.
     pub fn gone(&mut self, now: Instant, observer: Process, subject: Process) {
         self.told.entry((observer, subject)).or_insert(now);
+        self.declared.entry(subject).or_insert(now);
         if !self.dead.contains(&subject) && !self.separated.contains(&subject) {
             self.fail(format!(
                 "{observer:?} holds {subject:?} for gone, which lives"
@@ -492,8 +495,13 @@ impl Model {
         let lost = self.lost.iter().any(|(process, at)| {
             let told = self.told.get(&(from, *process));
             let unaware = told.is_none_or(|told| *told >= message.at);
-            // Who was started after a death never has to be told of it.
-            self.slots.get(process) == Some(&to) && unaware && *at >= born
+            // Who was started after an end was noticed never has to be told of it.
+            let noticed = match self.declared.get(process) {
+                Some(declared) => (*at).max(*declared),
+                None if self.dead.contains(process) => *at,
+                None => Instant::from_nanos(u64::MAX),
+            };
+            self.slots.get(process) == Some(&to) && unaware && noticed >= born
         });
         let over = message.accepted.deadline.is_some_and(|at| at <= now);
         lost || over || message.cancelled || self.separated.contains(&from)

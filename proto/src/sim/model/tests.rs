@@ -165,7 +165,18 @@ fn a_sender_may_not_know_after_a_death_a_deadline_or_a_cancellation() {
     again.accepted(at(3), Uid(4), accepted);
     again.died(at(4), B);
     again.fate(at(5), Uid(4), Fate::Unconfirmed, &[]);
-    for model in [dead, late, cancelled, again] {
+    // Who is newer than the loss itself, but not than the word of it.
+    let mut unnoticed = world();
+    unnoticed.separated(at(1), B);
+    unnoticed.started(at(2), C, 2);
+    let accepted = Accepted {
+        from: C,
+        ..unnoticed.messages[&Uid(1)].accepted.clone()
+    };
+    unnoticed.accepted(at(3), Uid(4), accepted);
+    unnoticed.gone(at(5), A, B);
+    unnoticed.fate(at(5), Uid(4), Fate::Unconfirmed, &[]);
+    for model in [dead, late, cancelled, again, unnoticed] {
         assert!(model.violations().is_empty(), "{:?}", model.violations());
     }
     let mut none = world();
