@@ -108,6 +108,13 @@ struct Message {
     reply: Vec<Description>,
 }
 
+impl Message {
+    fn about(&self) -> String {
+        let Accepted { from, to, .. } = self.accepted;
+        format!("from {from:?} to slot {to} at {:?}", self.at)
+    }
+}
+
 impl Model {
     /// A model that has heard nothing.
     pub fn new() -> Self {
@@ -284,8 +291,9 @@ impl Model {
             wrong.push(format!("was due at {deadline:?} and came at {now:?}"));
         }
         message.outcome = Some(outcome.clone());
+        let about = message.about();
         for what in wrong {
-            self.fail(format!("{outcome:?} of {uid:?}: {what}"));
+            self.fail(format!("{outcome:?} of {uid:?} {about}: {what}"));
         }
     }
 
@@ -313,8 +321,9 @@ impl Model {
         if !back_whole || message.arrived > 0 && !returned.is_empty() {
             wrong.push(format!("gave back {returned:?}"));
         }
+        let about = message.about();
         for what in wrong {
-            self.fail(format!("{fate:?} of {uid:?}: {what}"));
+            self.fail(format!("{fate:?} of {uid:?} {about}: {what}"));
         }
     }
 
