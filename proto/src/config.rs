@@ -88,7 +88,9 @@ pub struct Config {
     /// When a namespace counts as ready although the application never said so, after the
     /// attachment. Default 1 s.
     pub ready_after: Duration,
-    /// How long a lost network link may take to come back before its peers are gone. Default 5 s.
+    /// How long a lost network link may take to come back before its peers are gone. Default 5 s. For
+    /// so long a member that was attached dials at least every quarter of it, whatever
+    /// [`reconnect`](Self::reconnect) says, so that no loss of up to three quarters costs it its life.
     pub detach_grace: Duration,
     /// How long a name stays bound to its id after its holder's death. Default 10 min.
     pub name_memory: Duration,
@@ -178,7 +180,7 @@ pub struct Reconnect {
     pub first: Duration,
     /// What each further delay is multiplied by. Default 2.
     pub factor: u32,
-    /// The longest delay. Default 5 s.
+    /// The longest delay. Default 5 s; after a loss at first less, see [`Config::detach_grace`].
     pub max: Duration,
     /// By how many percent a delay varies. Default 25.
     pub jitter: u32,

@@ -362,6 +362,8 @@ impl Relay {
                 // Who speaks for it asks for it again, if it still lives then.
                 Stage::Asked | Stage::Waiting if !child.is_here() => child.stage = Stage::Lost,
                 Stage::Asked | Stage::Waiting => {
+                    // The hub that was asked may have told others before its end.
+                    child.attach.elder |= child.stage == Stage::Asked;
                     child.stage = Stage::Waiting;
                     waiting.push(*instance);
                 }

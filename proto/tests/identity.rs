@@ -27,6 +27,7 @@ fn attach_with(raw: &Raw, counter: u64, known: Known) -> Vec<u8> {
         more: false,
         relayed: false,
         tied: false,
+        elder: counter > 1,
     };
     raw.control(Kind::ATTACH, |body| attach.encode(body))
 }

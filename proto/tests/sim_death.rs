@@ -270,3 +270,18 @@ fn a_large_request_that_expires_unread_gives_its_room_back_once() {
     assert_eq!(report.delivered, 1);
     assert_eq!(times(&report, "outcome_reply"), 1);
 }
+
+#[test]
+fn who_loses_the_network_for_less_than_three_seconds_is_given_up_by_nobody() {
+    // The rule by which it dials is slow by then: it is dialled more often for as long as it counts.
+    for seed in 0..30 {
+        let plan = Plan::star(seed, 2, Reach::Network)
+            .fault(200, Fault::Unreachable(1, 2_950 * MILLI))
+            .fault(200, Fault::Cut(1))
+            .work(1_000, 2, plain(1, 20, 3))
+            // A world heals with its last step.
+            .work(9_000, 1, plain(2, 20, 3));
+        let report = run(&plan);
+        assert_eq!(report.delivered, 6, "seed {seed}");
+    }
+}

@@ -388,7 +388,7 @@ impl IdentityTable {
     fn is_elder(&self, attach: &Attach) -> bool {
         match self.living.get(&attach.instance) {
             Some(holder) => holder.elder,
-            None => attach.counter > 1 || attach.identity.is_some(),
+            None => attach.elder || attach.identity.is_some(),
         }
     }
 

@@ -138,6 +138,7 @@ impl World {
             known: known[0].clone(),
             relayed: false,
             tied: false,
+            elder: process.counter > 1,
         };
         match self.table.attach(self.now, &attach, process.local) {
             Ok(given) => {
@@ -372,6 +373,7 @@ fn found(now: Instant, hub: InstanceId) -> (IdentityTable, HubRoster) {
         more: false,
         relayed: false,
         tied: false,
+        elder: false,
     };
     let (id, generation) = table.identity(hub).expect("the hub has an identity");
     let given = Assignment {

@@ -4,6 +4,9 @@ use super::{Node, Timer};
 use crate::output::{DialId, Event, Output};
 use crate::time::Instant;
 
+/// How often a node that was attached dials within the time after which it is gone, at least.
+const GRACE_ATTEMPTS: u32 = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Dial {
     /// The attempt that the driver makes now.
@@ -99,7 +102,13 @@ impl<F> Node<F> {
         if !rule.enabled || tired {
             return None;
         }
-        let after = rule.delay(self.dial.attempt, self.rng.next_u64());
+        let mut after = rule.delay(self.dial.attempt, self.rng.next_u64());
+        let away = self.now.saturating_since(since);
+        if self.me.identity.is_some() && away < self.config.detach_grace {
+            // Others give it up after the grace: a hub that is there again before is to be found in
+            // time, however slow the rule has become by then.
+            after = after.min(self.config.detach_grace / GRACE_ATTEMPTS);
+        }
         self.dial.attempt += 1;
         self.emit(Event::Reconnecting {
             attempt: self.dial.attempt,

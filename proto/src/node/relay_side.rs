@@ -321,7 +321,7 @@ impl<F> Node<F> {
         self.links.get(id)?.bonds.of(instance)
     }
 
-    fn speak_up(&mut self) {
+    pub(super) fn speak_up(&mut self) {
         if let Some(id) = self.uplink.link() {
             self.links.touch(id);
         }
@@ -344,7 +344,7 @@ impl<F> Node<F> {
         }
     }
 
-    /// Puts what the hub is to be told for others into the plan of the link to it.
+    /// Puts what the hub is to be told of others, and for others, into the plan of the link to it.
     pub(super) fn fill_up(&mut self, id: LinkId) {
         let Self {
             relay,
@@ -357,8 +357,12 @@ impl<F> Node<F> {
             return;
         };
         let floor = link.tx.room().saturating_sub(UP_SHARE);
+        let mut next = || {
+            let known = uplink.next_known(me.instance).map(Up::Known);
+            known.or_else(|| relay.next_up())
+        };
         while link.tx.room() > floor
-            && let Some(up) = relay.next_up()
+            && let Some(up) = next()
         {
             push_up(&mut link.tx, me.instance, &up);
         }

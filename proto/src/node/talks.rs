@@ -86,9 +86,11 @@ impl<F> Node<F> {
         }
     }
 
+    /// The link that leads to an instance. Before this node is attached nobody takes anything of it
+    /// over the link to the hub.
     fn route(&self, instance: InstanceId) -> Option<LinkId> {
         let below = self.routes.get(&instance).copied();
-        below.or_else(|| self.uplink.link())
+        below.or_else(|| self.uplink.link().filter(|_| self.uplink.is_attached()))
     }
 
     /// As [`Node::touch`], before the node is idle or when another conversation has its turn: what

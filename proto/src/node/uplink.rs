@@ -28,6 +28,10 @@ pub(super) struct Uplink {
     /// The hub's instance, as long as it is not known to be gone.
     hub: Option<InstanceId>,
     pub(super) epoch: u64,
+    /// Whom this instance has asked last for an attachment.
+    asked: Option<InstanceId>,
+    /// Whether it has asked another before.
+    elder: bool,
     /// Counts the declarations of this instance.
     version: u64,
     /// Slices of the present declaration that are not acknowledged; the first one is under way.
@@ -35,7 +39,7 @@ pub(super) struct Uplink {
     /// Whether what is under way is not what the application says now.
     outdated: bool,
     /// What the hub has to be told of others beyond what the attachment had room for.
-    known: Vec<Known>,
+    known: VecDeque<Known>,
 }
 
 impl Uplink {
@@ -46,9 +50,24 @@ impl Uplink {
     /// The next attachment is that of another instance.
     pub(super) fn begin_anew(&mut self) {
         self.attached = false;
+        self.asked = None;
+        self.elder = false;
         self.version = 0;
         self.slices.clear();
         self.known.clear();
+    }
+
+    /// The next part of what the attachment had no room for, once this node is attached.
+    pub(super) fn next_known(&mut self, own: InstanceId) -> Option<KnownMore> {
+        let known = match self.attached {
+            true => self.known.pop_front()?,
+            false => return None,
+        };
+        Some(KnownMore {
+            instance: own,
+            more: !self.known.is_empty(),
+            known,
+        })
     }
 
     pub(super) fn is(&self, id: LinkId) -> bool {
@@ -138,8 +157,11 @@ impl<F> Node<F> {
     fn ask_attachment(&mut self, id: LinkId) {
         self.timers.set(Timer::Attach, None);
         self.me.counter += 1;
+        let asks = self.links.get(id).and_then(|link| link.peer);
+        let before = core::mem::replace(&mut self.uplink.asked, asks);
+        self.uplink.elder |= before.is_some() && before != asks;
         let mut known = known::parts(&self.roster, self.me.instance);
-        self.uplink.known = known.split_off(1);
+        self.uplink.known = known.split_off(1).into();
         let attach = self.attach_frame(known.pop().unwrap_or_default());
         self.control(id, Kind::ATTACH, |body| attach.encode(body));
     }
@@ -163,6 +185,7 @@ impl<F> Node<F> {
             more: !self.uplink.known.is_empty(),
             relayed: false,
             tied: self.is_tied(),
+            elder: self.uplink.elder,
         }
     }
 
@@ -186,7 +209,6 @@ impl<F> Node<F> {
         self.uplink.epoch = self.uplink.epoch.max(attached.epoch);
         self.me.identity = Some((attached.id, attached.generation));
         self.dial_settled();
-        self.tell_known();
         if changed {
             self.emit(Event::HubChanged);
         }
@@ -199,38 +221,18 @@ impl<F> Node<F> {
         self.hub_found();
     }
 
-    /// Says the rest of what the attachment had no room for.
-    fn tell_known(&mut self) {
-        let mut parts = core::mem::take(&mut self.uplink.known)
-            .into_iter()
-            .peekable();
-        while let Some(known) = parts.next() {
-            self.say_known(known, parts.peek().is_some());
-        }
-    }
-
-    /// Says that an instance has ended, now or with the next attachment.
+    /// Says that an instance has ended, now or with the next attachment; once, however often a hub
+    /// names it.
     pub(super) fn say_gone(&mut self, instance: InstanceId) {
-        let known = Known {
+        let mut unsaid = self.uplink.known.iter();
+        if unsaid.any(|part| part.gone_instances.contains(&instance)) {
+            return;
+        }
+        self.uplink.known.push_back(Known {
             gone_instances: [instance].into(),
             ..Known::default()
-        };
-        match self.uplink.attached {
-            true => self.say_known(known, !self.uplink.known.is_empty()),
-            false => self.uplink.known.push(known),
-        }
-    }
-
-    fn say_known(&mut self, known: Known, more: bool) {
-        let instance = self.me.instance;
-        if let Some(link) = self.uplink.link {
-            let said = KnownMore {
-                instance,
-                more,
-                known,
-            };
-            self.control(link, Kind::KNOWN, |body| said.encode(body));
-        }
+        });
+        self.speak_up();
     }
 
     /// This node has its place: it says what it handles, and its pending time runs.

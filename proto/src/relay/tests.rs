@@ -32,6 +32,7 @@ fn attach(instance: InstanceId, counter: u64) -> Attach {
         more: false,
         relayed: instance == GRANDCHILD,
         tied: false,
+        elder: false,
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn lies<'p>(
         more: false,
         relayed: false,
         tied: false,
+        elder: true,
     };
     let mut says = Vec::new();
     let (own, link) = (instance, InstanceId::NONE);

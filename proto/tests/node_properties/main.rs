@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attaching;
 mod attachments;
 mod breaches;
 mod chunks;

@@ -192,6 +192,7 @@ impl Raw {
             more: false,
             relayed: false,
             tied: false,
+            elder: counter > 1,
         }
     }
 

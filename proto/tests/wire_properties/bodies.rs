@@ -86,7 +86,7 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
 
 pub(crate) fn attach() -> impl Strategy<Value = Attach> {
     let sizes = any::<(u64, u64, u64, u64)>();
-    let bits = any::<(bool, bool, bool, bool, bool)>();
+    let bits = any::<(bool, bool, bool, bool, bool, bool)>();
     (
         instance(),
         peer_name(),
@@ -109,6 +109,7 @@ pub(crate) fn attach() -> impl Strategy<Value = Attach> {
             more: bits.2,
             relayed: bits.3,
             tied: bits.4,
+            elder: bits.5,
         })
 }
 

@@ -138,7 +138,7 @@ fn attach(b: &Attach) -> Value {
         "identity": b.identity.as_ref().map(identity), "handover": b.handover,
         "budget": int(b.budget), "reserve": int(b.reserve), "message_cap": int(b.message_cap),
         "attachments": b.attachments, "known": known(&b.known), "more": b.more,
-        "relayed": b.relayed, "tied": b.tied,
+        "relayed": b.relayed, "tied": b.tied, "elder": b.elder,
     })
 }
 

@@ -39,6 +39,7 @@ fn attach(instance: u64, counter: u64) -> Attach {
         more: false,
         relayed: false,
         tied: false,
+        elder: counter > 1,
     }
 }
 

@@ -34,6 +34,7 @@ fn attach(n: u64, counter: u64) -> Attach {
         more: false,
         relayed: false,
         tied: false,
+        elder: false,
     }
 }
 

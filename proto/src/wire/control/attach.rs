@@ -14,7 +14,7 @@ use crate::wire::{CloseCode, WireError};
 pub struct Attach {
     /// The instance.
     pub instance: InstanceId,
-    /// Counts the attachments of this instance; a lower one never replaces a higher one.
+    /// Counts what this instance has asked, of whichever hub; a lower one never replaces a higher one.
     pub counter: u64,
     /// The name that it has or wants.
     pub name: Option<PeerName>,
@@ -40,6 +40,9 @@ pub struct Attach {
     /// Whether it has no other way to a hub, now or later, than over the process at the other end of
     /// the link: it ends with that process.
     pub tied: bool,
+    /// Whether it has asked another hub before this one, which may have attached it and told others
+    /// of it.
+    pub elder: bool,
 }
 
 impl Attach {
@@ -73,6 +76,7 @@ impl Record for Attach {
         map.field(11, &self.more);
         map.optional(12, &self.relayed.then_some(true));
         map.optional(13, &self.tied.then_some(true));
+        map.optional(14, &self.elder.then_some(true));
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
@@ -90,6 +94,7 @@ impl Record for Attach {
             more: map.field(11)?,
             relayed: map.optional(12)?.unwrap_or(false),
             tied: map.optional(13)?.unwrap_or(false),
+            elder: map.optional(14)?.unwrap_or(false),
         })
     }
 }

@@ -7,11 +7,13 @@ fn whom_a_member_holds_for_gone_is_gone_for_all() {
     let mut table = table();
     let elder = Attach {
         counter: 2,
+        elder: true,
         ..named(1, "w")
     };
     table.attach(at(0), &elder, false).unwrap();
     let witness = Attach {
         counter: 2,
+        elder: true,
         known: gone(&[1, 77]),
         ..named(2, "w")
     };
@@ -46,6 +48,26 @@ fn who_has_never_had_another_hub_dies_by_nobodys_word() {
     assert_eq!(effects(&mut table), []);
     assert!(table.attach(at(2), &attach(1, 2), true).unwrap().resumed);
     // Its coming back is no proof that it has been elsewhere.
+    table
+        .known(at(2), InstanceId(2), &gone(&[1]), false)
+        .unwrap();
+    assert_eq!(effects(&mut table), []);
+}
+
+#[test]
+fn who_had_to_ask_the_same_hub_twice_has_had_no_other() {
+    let mut table = table();
+    let asked_again = Attach {
+        elder: false,
+        ..attach(1, 2)
+    };
+    table.attach(at(0), &asked_again, false).unwrap();
+    let liar = Attach {
+        known: gone(&[1]),
+        ..attach(2, 9)
+    };
+    table.attach(at(1), &liar, true).unwrap();
+    table.detached(at(2), InstanceId(1), GRACE);
     table
         .known(at(2), InstanceId(2), &gone(&[1]), false)
         .unwrap();
@@ -160,6 +182,7 @@ fn who_holds_the_hub_for_gone_comes_back_as_a_new_instance() {
     table.attach(at(0), &named(1, "w"), false).unwrap();
     let stranger = Attach {
         counter: 2,
+        elder: true,
         known: gone(&[HUB.0]),
         ..named(1, "w")
     };

@@ -225,6 +225,7 @@ impl World {
             attachments: 0,
             relayed: false,
             tied: false,
+            elder: process.counter > 1,
             reserve: 0,
             known: match witness {
                 true => process.knows(),
