@@ -189,8 +189,11 @@ pub enum SendRefusal {
     )]
     OwnDescriptor,
     /// The peer broke the rules of its conversation with this node, so that nothing it says of what
-    /// it received can be believed. It can be reached again when it has joined as a new instance.
-    #[error("the peer broke the rules of its conversation with this node: it has to start again")]
+    /// it received can be believed; or it says so of this node. It can be reached again when one of
+    /// both has joined as a new instance.
+    #[error(
+        "the peer or this node broke the rules of their conversation: one of both has to start again"
+    )]
     PeerFault,
     /// This target cannot be asked: a request goes to one peer.
     #[error("a request goes to one peer: name one, or ask each")]
@@ -449,7 +452,7 @@ pub enum UnknownCause {
     Deadline,
     /// The requester cancelled it after it was handed to a link.
     Cancelled,
-    /// The peer broke the rules of its conversation with this node.
+    /// The peer broke the rules of its conversation with this node, or says that this node did.
     PeerFault,
     /// This node was closed, or fenced.
     Closed,

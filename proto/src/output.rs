@@ -138,9 +138,10 @@ pub enum Event<F> {
         /// Whether the peer closed it.
         by_peer: bool,
     },
-    /// A peer broke the rules of its conversation with this node, which has ended it: requests of it
-    /// have their outcome, messages under way to it their fate, what is sent to it is refused as
-    /// `SendRefusal::PeerFault`, and what it sends is dropped. At the hub it is gone for all.
+    /// A peer broke the rules of its conversation with this node, or says that this node did, and that
+    /// has ended it: requests of it have their outcome, messages under way to it their fate, what is
+    /// sent to it is refused as `SendRefusal::PeerFault`, and what it sends is dropped. A peer that
+    /// breaks those of its conversation with the hub is gone for all.
     PeerFault {
         /// The peer's instance.
         instance: InstanceId,

@@ -1,4 +1,4 @@
-//! A remote instance that breaks the rules of its conversation with this node.
+//! A conversation in which one of both has broken the rules.
 
 use super::Node;
 use super::hub_side::Parting;
@@ -16,6 +16,22 @@ impl<F> Node<F> {
         if self.is_broken(instance) {
             return;
         }
+        self.break_off(instance, rule);
+        self.talk(instance).accuses = true;
+        self.touch_later(instance);
+        self.expel(instance, code, rule);
+    }
+
+    /// The remote says that this node broke a rule, and has ended the conversation: it answers
+    /// nothing any more.
+    pub(super) fn accused(&mut self, instance: InstanceId) {
+        self.break_off(
+            instance,
+            "none that this node knows of: it says that this node broke one",
+        );
+    }
+
+    fn break_off(&mut self, instance: InstanceId, rule: &'static str) {
         self.emit(Event::PeerFault { instance, rule });
         self.requester_gone(instance);
         self.forget_timers(instance);
@@ -26,10 +42,9 @@ impl<F> Node<F> {
         self.talk(instance).broken = true;
         self.credit_is_free();
         self.outbox.retry_soon();
-        self.expel(instance, code, rule);
     }
 
-    /// Whether the instance has broken the rules of its conversation with this node.
+    /// Whether the conversation with the instance has ended for a broken rule.
     pub(super) fn is_broken(&self, instance: InstanceId) -> bool {
         self.talks.get(instance).is_some_and(|talk| talk.broken)
     }

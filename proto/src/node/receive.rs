@@ -102,7 +102,11 @@ impl<F> Node<F> {
             self.stats.attachments_dropped += carried;
             return;
         }
-        if self.talk(source).broken {
+        let talk = self.talk(source);
+        if talk.broken {
+            // Who asks begins a path, and may not have heard that there is nothing to resume.
+            talk.accuses |= header.kind == Kind::ASK;
+            self.touch_later(source);
             self.stats.broken_dropped += 1;
             self.stats.attachments_dropped += carried;
             return;
@@ -125,6 +129,7 @@ impl<F> Node<F> {
         let source = header.source;
         let body = frame.body();
         match header.kind {
+            Kind::MARK if header.flags & flags::BROKEN != 0 => self.accused(source),
             Kind::MARK => {
                 let mark = MarkBody::decode(body)?;
                 self.on_mark(source, &mark, header.flags & flags::ANSWER != 0)?;

@@ -44,6 +44,7 @@ impl<F> Node<F> {
             inb: Inbound::new(instance, self.config.first_window, self.config.mark_delay),
             queued: false,
             broken: false,
+            accuses: false,
             mark_timer: false,
             refused: Vec::new(),
             pending: 0,

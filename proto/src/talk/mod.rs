@@ -29,7 +29,7 @@ use crate::id::MessageId;
 use crate::link::tx::Transmitter;
 use crate::message::Target;
 use crate::time::Instant;
-use crate::wire::{self, Header, Kind, ReclaimBody, flags, flow};
+use crate::wire::{self, Header, Kind, MarkBody, ReclaimBody, flags, flow};
 
 /// Both halves of a conversation with one remote instance.
 #[derive(Debug)]
@@ -39,8 +39,10 @@ pub(crate) struct Talk<F> {
     pub(crate) inb: Inbound<F>,
     /// Whether it stands in the queue of those that have something to write.
     pub(crate) queued: bool,
-    /// Whether the remote broke a rule: what it sends from now on is dropped.
+    /// Whether one of both broke a rule: what the remote sends from now on is dropped.
     pub(crate) broken: bool,
+    /// Whether the remote is to be told that it broke a rule.
+    pub(crate) accuses: bool,
     /// Whether a timer will have what came marked.
     pub(crate) mark_timer: bool,
     /// Targets whose messages were refused as full, to be told when half of the buffer is free.
@@ -51,7 +53,7 @@ pub(crate) struct Talk<F> {
 
 impl<F> Talk<F> {
     pub(crate) fn wants_write(&self) -> bool {
-        self.inb.wants_write() || self.out.wants_write()
+        self.accuses || self.inb.wants_write() || self.out.wants_write()
     }
 
     /// A request is on its way, and brings credit for its reply.
@@ -84,8 +86,24 @@ impl<F> Talk<F> {
         if self.out.wants_write() {
             self.inb.ride();
         }
+        if core::mem::take(&mut self.accuses) {
+            return self.accuse(tx);
+        }
         self.fill_marks(tx);
         self.out.fill(now, tx, pool);
+    }
+
+    /// Tells the remote that it broke a rule: in a mark, of which a hub keeps one for each
+    /// conversation, however often it is said.
+    fn accuse(&self, tx: &mut Transmitter<F>) {
+        let mut header = Header::new(Kind::MARK, self.ends.source, self.ends.destination);
+        header.flags = flags::BROKEN;
+        let nothing = MarkBody {
+            received: 0,
+            path: 0,
+            credits: Vec::new(),
+        };
+        tx.push_encoded(|out| header.encode_with(|body| nothing.encode(body), out));
     }
 
     fn fill_marks(&mut self, tx: &mut Transmitter<F>) {

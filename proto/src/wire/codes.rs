@@ -134,8 +134,8 @@ pub enum Refusal {
     Closed = 11,
     /// The receiver's instance has ended; the detail is its generation. Look for its successor.
     PeerGone = 12,
-    /// The receiver broke the rules of the conversation. Report it; that instance cannot be reached
-    /// any more.
+    /// The receiver broke the rules of the conversation, or says that the sender did. Report it; the
+    /// one cannot reach the other any more.
     PeerFault = 13,
 }
 
@@ -189,7 +189,7 @@ impl fmt::Display for Refusal {
             Self::Closed => "the peer is closing: choose another",
             Self::PeerGone => "the peer's instance has ended: look for its successor",
             Self::PeerFault => {
-                "the peer broke the rules of the conversation: a defect of it, report it"
+                "one of both broke the rules of the conversation: a defect, report it"
             }
         })
     }

@@ -102,6 +102,8 @@ pub mod flags {
     pub const ANSWER: u8 = 0x20;
     /// A frame that uses the pair's first contact and not the credit of its flow.
     pub const FIRST_CONTACT: u8 = 0x40;
+    /// A mark that ends the conversation: its sender saw the other end break a rule.
+    pub const BROKEN: u8 = 0x80;
 }
 
 /// The 36 bytes before every body.

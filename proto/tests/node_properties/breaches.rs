@@ -1,6 +1,6 @@
 //! A peer that breaks the rules of a conversation: nobody waits for what it will never say.
 
-use switchboard_proto::wire::{CloseCode, Header, Kind, Refusal, flags, flow};
+use switchboard_proto::wire::{self, CloseCode, Header, Kind, Refusal, flags, flow};
 use switchboard_proto::*;
 
 use crate::support::raw::{Raw, event_body};
@@ -88,6 +88,71 @@ fn nothing_waits_for_a_peer_that_broke_its_conversation() {
     }
     assert_eq!(world.nodes[1].buffered(), 0);
     assert!(world.nodes[1].is_settled());
+}
+
+/// What the peer that broke a rule is told, each time that it is.
+fn accusations(raw: &Raw, world: &mut World, by: usize) -> usize {
+    let by = world.nodes[by].instance();
+    let heard = raw.heard(world);
+    let accuses = |(header, _): &&(Header, _)| {
+        header.kind == Kind::MARK && header.source == by && header.flags & flags::BROKEN != 0
+    };
+    heard.iter().filter(accuses).count()
+}
+
+#[test]
+fn who_broke_a_conversation_is_told_once_and_again_when_it_asks() {
+    let mut world = world();
+    let mut raw = Raw::member(&mut world, 77);
+    overrun(&mut world, &mut raw, 1);
+    assert_eq!(accusations(&raw, &mut world, 1), 1);
+    let victim = world.nodes[1].instance();
+    let event = raw.event(victim, "tell", b"x");
+    raw.says(&mut world, &event);
+    assert_eq!(accusations(&raw, &mut world, 1), 0);
+    let ask = raw.frame(
+        Kind::ASK,
+        victim,
+        |_| (),
+        |body| wire::AskBody { path: 2 }.encode(body),
+    );
+    raw.says(&mut world, &[&ask[..], &ask[..]].concat());
+    assert_eq!(accusations(&raw, &mut world, 1), 1);
+}
+
+#[test]
+fn who_is_said_to_have_broken_a_conversation_waits_for_nothing_in_it_and_says_nothing_back() {
+    let mut world = world();
+    let mut raw = Raw::member(&mut world, 77);
+    world.run();
+    let now = world.now;
+    let ask = message(OFFENDER, "ask", b"?");
+    let asked = world.nodes[1].request(now, ask, RequestOptions::default());
+    let told = tell(&mut world, 1).unwrap();
+    world.run();
+    raw.heard(&mut world);
+    let accused = world.nodes[1].instance();
+    let broken = |header: &mut Header| header.flags = flags::BROKEN;
+    let nothing = wire::MarkBody {
+        received: 0,
+        path: 0,
+        credits: Vec::new(),
+    };
+    let mark = raw.frame(Kind::MARK, accused, broken, |body| nothing.encode(body));
+    raw.says(&mut world, &[&mark[..], &mark[..]].concat());
+    let events = std::mem::take(&mut world.events[1]);
+    let outcome = events.iter().find_map(|event| match event {
+        Event::Outcome { request, outcome } => Some((*request, format!("{outcome:?}"))),
+        _ => None,
+    });
+    assert_eq!(outcome, Some((asked.unwrap(), "Unknown(PeerFault)".into())));
+    let faults = |event: &&Event<_>| matches!(event, Event::PeerFault { .. });
+    assert_eq!(events.iter().filter(faults).count(), 1, "{events:?}");
+    world.events[1] = events;
+    assert_eq!(fates(&world, 1), [(told, "unconfirmed".into())]);
+    assert_eq!(tell(&mut world, 1), Err(SendRefusal::PeerFault));
+    assert!(raw.heard(&mut world).is_empty());
+    assert_eq!(raw.closed_with(&mut world), None);
 }
 
 #[test]

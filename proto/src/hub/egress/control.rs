@@ -108,8 +108,8 @@ impl Control {
         if totals.credits.len() + new.credits.iter().filter(unknown).count() > FLOWS_MAX {
             return Err(Overrun::Flows);
         }
-        let old = self.mark.map_or(0, |old| old.flags) & flags::ANSWER;
-        if header.flags & flags::ANSWER != 0 || old == 0 {
+        let old = self.mark.map_or(0, |old| old.flags) & (flags::ANSWER | flags::BROKEN);
+        if header.flags & flags::ANSWER != 0 || old & flags::ANSWER == 0 {
             totals.path = new.path;
         }
         header.flags |= old;

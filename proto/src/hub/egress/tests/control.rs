@@ -50,6 +50,18 @@ fn the_newest_answer_survives_the_marks_around_it() {
 }
 
 #[test]
+fn that_a_rule_was_broken_survives_the_marks_around_it() {
+    let mut queue = unbounded();
+    mark(&mut queue, 0, 0, 1, &[]);
+    mark(&mut queue, flags::BROKEN, 0, 0, &[]);
+    mark(&mut queue, flags::ANSWER, 5, 3, &[]);
+    let frames = write_all(&mut queue);
+    assert_eq!(frames.len(), 1);
+    assert_eq!(frames[0].0.flags, flags::ANSWER | flags::BROKEN);
+    assert_eq!(MarkBody::decode(&frames[0].1).unwrap().path, 5);
+}
+
+#[test]
 fn only_the_last_wish_of_a_flow_waits_and_never_before_its_mark() {
     let mut queue = unbounded();
     let mut wish = |kind, flow, limit| {
