@@ -16,7 +16,7 @@ use switchboard_proto::sim::plan::shrink;
 use switchboard_proto::sim::{Plan, World, draw};
 
 /// Paths that a sweep must have taken, or it has proved nothing of them.
-const MARKS: [&str; 19] = [
+const MARKS: [&str; 20] = [
     "app_attachments_lost",
     "app_cancelled",
     "app_full",
