@@ -203,6 +203,23 @@ impl<F> Node<F> {
                 };
             }
         }
+        if matches!(header.kind, Kind::REPLY | Kind::FAILED)
+            && let Some(credit) = talk.inb.whole_reply(header, len)
+        {
+            self.requests.reserved -= credit;
+            self.outbox.retry_soon();
+            let content = Content {
+                from: header.source,
+                sequence: header.sequence,
+                flags: header.flags,
+                place: Place::default(),
+                attachments,
+                lost,
+            };
+            let payload = |len| payload(&frame, len);
+            let (kind, flow) = (header.kind, header.flow);
+            return self.on_answer(kind, flow, true, content, frame.body(), payload);
+        }
         let place = match talk.inb.admit(header, len, books) {
             Ok(place) => place,
             Err(breach) => {
@@ -223,7 +240,7 @@ impl<F> Node<F> {
             Kind::REQUEST => self.on_request(content, &frame),
             kind => {
                 let payload = |len| payload(&frame, len);
-                self.on_answer(kind, header.flow, content, frame.body(), payload)
+                self.on_answer(kind, header.flow, false, content, frame.body(), payload)
             }
         }
     }
@@ -286,7 +303,7 @@ impl<F> Node<F> {
             }
             kind @ (Kind::REPLY | Kind::FAILED) => {
                 let payload = |len| body.slice(body.len() - len..).into();
-                self.on_answer(kind, header.flow, content, &body, payload)
+                self.on_answer(kind, header.flow, false, content, &body, payload)
             }
             _ => self.spoil(content),
         }
@@ -378,11 +395,12 @@ impl<F> Node<F> {
         }
     }
 
-    /// The answer to a request of this node.
+    /// The answer to a request of this node. `ended` if its flow is so already.
     fn on_answer(
         &mut self,
         kind: Kind,
         flow: u32,
+        ended: bool,
         content: Content<F>,
         body: &[u8],
         payload: impl FnOnce(usize) -> Payload,
@@ -413,12 +431,16 @@ impl<F> Node<F> {
                 (failed.request, outcome)
             }
         };
-        self.taken(content.from, content.place);
+        if !ended {
+            self.taken(content.from, content.place);
+        }
         if flow != reply_flow(request) {
             self.drop_outcome(outcome);
             return Err(Fault::new("an answer must use the flow of its request"));
         }
-        self.close_reply(content.from, flow);
+        if !ended {
+            self.close_reply(content.from, flow);
+        }
         self.finish_reply(content.from, RequestId(request), outcome);
         Ok(())
     }

@@ -34,7 +34,8 @@ impl<F> Inbound<F> {
         body: &BlockedBody,
         books: &mut Books,
     ) -> Result<bool, Breach> {
-        if id > MAX_FLOW && !self.flows.contains(id) {
+        let open = self.flows.contains(id) || self.replies.get(&id).is_some();
+        if id > MAX_FLOW && !open {
             return Ok(false);
         }
         let most = books.ledger.budget().max(LARGEST_SLICE);
@@ -165,7 +166,7 @@ impl<F> Inbound<F> {
     /// messages that will never be whole, and the reserve of replies that will never come.
     pub(crate) fn end(self, books: &mut Books) -> (Vec<F>, u64) {
         let mut dropped = Vec::new();
-        let mut reserve = 0;
+        let mut reserve = self.replies.iter().map(|(_, credit)| credit).sum();
         books.rooms.forget(self.source);
         for mut flow in self.flows.into_values() {
             let (room, assembly) = flow.end_room();

@@ -10,6 +10,7 @@ use super::ledger::Ledger;
 use super::recv_flow::{Assembly, RecvFlow};
 use super::rooms::Rooms;
 use crate::id::InstanceId;
+use crate::rising_map::RisingMap;
 use crate::run_map::RunMap;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
@@ -44,7 +45,7 @@ pub(crate) enum Breach {
 }
 
 /// Where a frame stands until the application takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) flow: u32,
     pub(crate) index: u64,
@@ -76,6 +77,9 @@ pub(crate) struct Inbound<F> {
     /// The number that is accepted next.
     next: u64,
     pub(super) flows: RunMap<u32, RecvFlow<F>>,
+    /// Replies of which nothing has come: the credit of each, by its flow. Nearly all come whole, in
+    /// one frame, and never need more of a flow than that.
+    pub(super) replies: RisingMap<u32, u64>,
     /// Credit given and not yet freed, over all flows that the budget is for, and whether there is
     /// one.
     pub(super) given: u64,
@@ -113,6 +117,7 @@ impl<F> Inbound<F> {
             source,
             next: 1,
             flows: RunMap::new(),
+            replies: RisingMap::new(),
             given: 0,
             is_open: false,
             withheld: false,
@@ -273,11 +278,23 @@ impl<F> Inbound<F> {
 
     /// A request is on its way: its reply has this much credit.
     pub(crate) fn open_reply_flow(&mut self, id: u32, credit: u64) {
-        self.flows.insert(id, RecvFlow::reply(id, credit));
+        self.replies.insert(id, credit);
+    }
+
+    /// Whether the frame is the whole of a reply, within its credit. If so, its flow has ended, and
+    /// this was set aside for it.
+    pub(crate) fn whole_reply(&mut self, header: &Header, len: usize) -> Option<u64> {
+        let bits = header.flags & (flags::LAST | flags::FIRST_CONTACT);
+        let credit = *self.replies.get(&header.flow)?;
+        let whole = bits == flags::LAST && cost(len) <= credit;
+        whole.then(|| self.replies.remove(&header.flow)).flatten()
     }
 
     /// The last frame of a reply has come, or none will. Returns the reserve to give back.
     pub(crate) fn close_reply_flow(&mut self, id: u32, books: &mut Books) -> u64 {
+        if let Some(credit) = self.replies.remove(&id) {
+            return credit;
+        }
         let Some(mut flow) = self.flows.remove(id) else {
             return 0;
         };
@@ -345,6 +362,10 @@ impl<F> Inbound<F> {
                 credits.push(flow.credit());
             }
         });
+        if answer.is_some() {
+            let replies = self.replies.iter();
+            credits.extend(replies.map(|(id, credit)| RecvFlow::<F>::reply(id, *credit).credit()));
+        }
         let mark = MarkBody {
             received: self.next - 1,
             path: answer.unwrap_or(0),
@@ -356,6 +377,11 @@ impl<F> Inbound<F> {
     /// A flow that the sender uses. It chooses the number itself, except of a reply, which is open
     /// since its request was made.
     pub(super) fn flow(&mut self, id: u32) -> Result<&mut RecvFlow<F>, Breach> {
+        if id > MAX_FLOW
+            && let Some(credit) = self.replies.remove(&id)
+        {
+            self.flows.insert(id, RecvFlow::reply(id, credit));
+        }
         if !self.flows.contains(id) {
             if id > MAX_FLOW || self.chosen >= MOST_FLOWS {
                 return Err(Breach::Overrun);
