@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
+use switchboard_os::Advised;
 
 use crate::end::{End, Failure};
 
@@ -39,7 +40,7 @@ pub fn raw_line(bytes: &[u8]) -> Result<()> {
 pub fn written(result: io::Result<()>) -> Result<()> {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(End::Done, "nobody reads stdout").into(),
-        _ => anyhow::Error::new(error).context("writing to stdout"),
+        _ => anyhow!("writing to stdout: {}", Advised(&error)),
     })
 }
 
@@ -53,6 +54,23 @@ pub fn object<T: Serialize>(value: &T) -> Result<()> {
 }
 
 /// Says something to the person at the terminal. Where nobody hears it, the work goes on.
+///
+/// Others chose some of the words, and may not steer the terminal: only ends of lines stay as they
+/// are.
 pub fn talk(text: &str) {
+    let lines = text.split('\n').map(visible);
+    let text = lines.collect::<Vec<_>>().join("\n");
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Text on one line in which nothing steers a terminal: control characters are spelled out.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }

@@ -7,6 +7,8 @@ use switchboard_mio::{
 };
 use switchboard_proto::{Peer, Presence};
 
+use crate::print::visible;
+
 /// PEER of the command line: `3` and `3#7` are ids, anything else is a name.
 #[derive(Clone, Debug)]
 pub struct PeerArg<'a>(pub &'a str);
@@ -87,7 +89,7 @@ impl Row {
     /// The cells of the table.
     pub fn cells(&self) -> [String; 5] {
         [
-            self.name.clone().unwrap_or_else(|| "-".into()),
+            self.name.as_deref().map_or_else(|| "-".into(), visible),
             format!("{}#{}", self.id, self.generation),
             self.state.into(),
             list(&self.handlers),
@@ -119,6 +121,7 @@ pub fn sender_json(roster: &Roster, sender: Sender) -> Json {
 /// The first few of a list, and how many there are beside them.
 pub fn list(names: &[String]) -> String {
     const SHOWN: usize = 4;
+    let names: Vec<String> = names.iter().map(|name| visible(name)).collect();
     match names.len() {
         0 => "-".into(),
         n if n <= SHOWN => names.join(" "),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switchboard_mio::{
     Board, BoardError, ConnectError, EngineFault, Incoming, ListenError, NamespaceId,
@@ -43,7 +43,7 @@ impl Session {
                            SWITCHBOARD_ADDRESS";
             return Err(Failure::new(End::Usage, message).into());
         };
-        let signals = Signals::new().context("listening for Ctrl-C")?;
+        let signals = Signals::new()?;
         let board = Board::join(address).map_err(|error| refused(&error))?;
         let mut session = Self {
             board,
@@ -60,7 +60,7 @@ impl Session {
     ///
     /// No descriptors left.
     pub fn around(board: Board, quiet: bool) -> Result<Self> {
-        let signals = Signals::new().context("listening for Ctrl-C")?;
+        let signals = Signals::new()?;
         Ok(Self {
             board,
             signals,
@@ -172,7 +172,12 @@ impl Session {
             if let Some(fault) = &last
                 && wait.is_none_or(|wait| begin.elapsed() >= wait)
             {
-                return Err(Failure::new(End::NoHub, fault.to_string()).into());
+                let end = match fault {
+                    // It is here that something ran out; the hub may well be there.
+                    EngineFault::Connect(ConnectError::Io { .. }) => End::Failed,
+                    _ => End::NoHub,
+                };
+                return Err(Failure::new(end, fault.to_string()).into());
             }
         }
     }

@@ -6,8 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyhow::{Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{SigId, flag, low_level};
+use switchboard_os::Advised;
 
 use crate::end::{End, Failure};
 
@@ -27,7 +29,11 @@ impl Signals {
     /// # Errors
     ///
     /// No descriptors left.
-    pub fn new() -> io::Result<Self> {
+    pub fn new() -> Result<Self> {
+        Self::register().map_err(|error| anyhow!("listening for Ctrl-C: {}", Advised(&error)))
+    }
+
+    fn register() -> io::Result<Self> {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let last = Arc::new(AtomicUsize::new(0));

@@ -194,3 +194,45 @@ fn an_event_that_nobody_can_take_names_the_limit() {
                  `message_cap`, or send parts";
     assert!(said.contains(limit), "{said}");
 }
+
+#[test]
+fn names_that_others_chose_cannot_steer_the_terminal() {
+    let place = Place::new();
+    let _hub = place.hub();
+    let name = "red\x1b[31m\r\n\tline";
+    let _listener = place.start(&["on", name]);
+    wait_until("the listener", || {
+        place.run(&["peers"]).stdout.contains("red")
+    });
+    let ran = place.run(&["peers"]);
+    assert_eq!(ran.expect(0).stdout.lines().count(), 3, "{ran:?}");
+    assert!(ran.stdout.contains(r"red\u{1b}[31m\r\n\tline"), "{ran:?}");
+    let ran = place.run(&["emit", name]);
+    assert!(ran.expect(0).stderr.contains(r"red\u{1b}[31m\r"), "{ran:?}");
+    assert!(!ran.stderr.contains('\x1b'), "{ran:?}");
+}
+
+#[test]
+fn too_few_descriptors_end_with_1_and_say_what_to_raise() {
+    let place = Place::new();
+    let _hub = place.hub();
+    let mut failed = 0;
+    for limit in 4..=12 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" peers");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script, SWITCHBOARD])
+            .env("SWITCHBOARD_ADDRESS", place.address())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let ran = Running(command.spawn().unwrap()).finish();
+        // Below, the loader of the program itself fails, with a code of its own.
+        if ran.code == Some(1) {
+            assert!(ran.stderr.contains("`ulimit -n`"), "{limit}: {ran:?}");
+            failed += 1;
+        }
+        assert!(!ran.stderr.contains("panicked"), "{limit}: {ran:?}");
+    }
+    assert!(failed > 2, "only {failed} of them were too few");
+}

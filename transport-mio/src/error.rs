@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use switchboard_os::app::{BadName, NotMade, Wrong};
 use switchboard_os::engine::EngineError;
 use switchboard_os::process::InheritError;
-use switchboard_os::{AddressError, ConnectError, ListenError};
+use switchboard_os::{AddressError, Advised, ConnectError, ListenError};
 use switchboard_proto::codec::CodecError;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::outgoing::TargetError;
@@ -48,7 +48,7 @@ pub enum BoardError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     /// The system gave no descriptor or no randomness.
-    #[error(transparent)]
+    #[error("{}", Advised(.0))]
     Io(#[from] io::Error),
 }
 

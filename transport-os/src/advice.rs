@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io;
 
-/// An error of the system, with what to do about it where that is known.
-#[derive(Debug)]
-pub(crate) struct Advised<'a>(pub(crate) &'a io::Error);
+/// Shows an error of the system with what to do about it, where that is known: of what has run out,
+/// what can be raised or freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Advised<'a>(pub &'a io::Error);
 
 impl fmt::Display for Advised<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

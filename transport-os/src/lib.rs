@@ -54,6 +54,7 @@ pub mod test_util;
 mod waker;
 
 pub use address::{Address, AddressError, TcpHost, ToAddress, UnixPath};
+pub use advice::Advised;
 pub use attachments::{FileId, MAX_ATTACHMENTS, is_own_descriptor};
 #[cfg(feature = "test-util")]
 pub use census::open_descriptors;

@@ -36,7 +36,13 @@ pub fn run(global: &Global, args: &Peers) -> Result<End> {
     let cells: Vec<[String; 5]> = std::iter::once(head)
         .chain(rows.iter().map(Row::cells))
         .collect();
-    let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let width = |column: usize| {
+        cells
+            .iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..4).map(width).collect();
     for [name, id, state, handles, listens] in &cells {
         print::line(&format!(

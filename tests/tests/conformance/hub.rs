@@ -37,13 +37,17 @@ fn scenario_h1_messages_in_every_direction_arrive_once(setting: Setting) {
         .unwrap();
     let down = topic.request("received", &Value::Null, How::to("worker"));
     assert_eq!(down.unwrap(), Value::Array(vec![text("down")]));
-    topic
-        .request("do send", &text("up"), How::to("worker"))
-        .unwrap();
-    topic.until("the worker's message", &mut || {
-        log.lock().unwrap().len() >= 2
+    // What the second order sends comes behind everything that the first one sent.
+    for message in ["up", "barrier"] {
+        topic
+            .request("do send", &text(message), How::to("worker"))
+            .unwrap();
+    }
+    topic.until("the worker's messages", &mut || {
+        log.lock().unwrap().contains(&text("barrier"))
     });
-    assert_eq!(*log.lock().unwrap(), [text("own"), text("up")]);
+    let arrived = ["own", "up", "barrier"].map(text);
+    assert_eq!(*log.lock().unwrap(), arrived);
 }
 
 /// H2: request master from master and from worker (sum) and request worker (mult) -> results.

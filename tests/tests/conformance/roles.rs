@@ -53,6 +53,14 @@ fn echo(app: &dyn App) {
     );
     on("exits", Box::new(|_, _| std::process::exit(7)));
     on(
+        "is killed",
+        Box::new(|_, _| {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("it is ours");
+            None
+        }),
+    );
+    on(
         "exits soon",
         Box::new(|_, _| {
             // What the scenario says: 100 ms into handling.

@@ -22,7 +22,7 @@ fn scenario_c17_a_worker_killed_while_it_handles_is_told_as_the_reason(setting: 
     let begun = Instant::now();
     let died = world
         .hub()
-        .request("exits", &Value::Null, How::to("worker"))
+        .request("is killed", &Value::Null, How::to("worker"))
         .unwrap_err();
     assert!(
         matches!(died, Failure::Unknown(UnknownCause::PeerGone)),
@@ -30,7 +30,7 @@ fn scenario_c17_a_worker_killed_while_it_handles_is_told_as_the_reason(setting: 
     );
     // Long before its deadline of 10 s.
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(worker.exit(world.hub()).code(), Some(7));
+    assert_eq!(worker.exit(world.hub()).signal(), Some(9));
 }
 
 /// C18: worker exits before ever being ready, message queued -> same error.
