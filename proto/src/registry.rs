@@ -40,7 +40,7 @@ pub struct Registry<H> {
 }
 
 /// What is to be called for one event: in this order.
-pub type Calls<H> = SmallVec<[(SubId, H); 4]>;
+pub type Calls<H> = SmallVec<[(SubId, H); 2]>;
 
 /// What one namespace listens to and handles, each list sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -231,7 +231,7 @@ impl Shared {
         task: Task,
         serve: Serve<'_>,
     ) -> MutexGuard<'a, Inner> {
-        if inner.tasks.is_empty() {
+        if !inner.has_tasks() {
             self.hand_over(&inner);
         } else if inner.followers > 0 {
             // Which of them serve is not known here.
@@ -282,7 +282,7 @@ impl Shared {
     fn hand_over(&self, inner: &Inner) {
         if inner.followers > 0 {
             self.changed.notify_one();
-        } else if inner.sleeping.is_some() && !inner.tasks.is_empty() {
+        } else if inner.sleeping.is_some() && inner.has_tasks() {
             inner.board.handle.wake();
         }
     }
@@ -396,15 +396,13 @@ impl Inner {
         }
     }
 
-    /// Takes messages out of the node, as long as there is somebody to take them.
-    pub(super) fn pull(&mut self) {
-        while self.tasks.len() < self.board.handlers && !self.is_held_back() {
-            let Some(delivery) = self.board.next_delivery() else {
-                break;
-            };
+    /// Takes the next message out of the node for which a handler is to be called.
+    fn pull(&mut self) -> Option<Task> {
+        while !self.is_held_back() {
+            let delivery = self.board.next_delivery()?;
             let job = self.registrations(|service, engine| service.job(engine, delivery));
             match job.map(Task::new) {
-                Some(Ok(task)) => self.tasks.push_back(task),
+                Some(Ok(task)) => return Some(task),
                 Some(Err((ticket, answer))) => {
                     self.stirred = true;
                     self.registrations(|service, engine| service.answer(engine, ticket, answer));
@@ -412,6 +410,21 @@ impl Inner {
                 None => {}
             }
         }
+        None
+    }
+
+    /// Gives those theirs who only take events, as long as nobody runs handlers.
+    pub(super) fn pull_all(&mut self) {
+        while self.tasks.len() < self.board.handlers
+            && let Some(task) = self.pull()
+        {
+            self.tasks.push_back(task);
+        }
+    }
+
+    /// Whether a handler may be to be called.
+    fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty() || self.board.has_incoming()
     }
 
     /// Whether a queue of events is so long that nothing more is taken for anybody.
@@ -426,15 +439,21 @@ impl Inner {
         if self.running >= self.board.handlers {
             return None;
         }
-        if self.tasks.is_empty() {
-            self.pull();
-        }
-        let is_free = |task: &Task| {
+        let is_free = |orders: &[Order], task: &Task| {
             let order = task.order.as_ref();
-            order.is_none_or(|order| !self.orders.contains(order))
+            order.is_none_or(|order| !orders.contains(order))
         };
-        let at = self.tasks.iter().position(is_free)?;
-        let task = self.tasks.remove(at)?;
+        let mut waiting = self.tasks.iter();
+        let at = waiting.position(|task| is_free(&self.orders, task));
+        let mut task = at.and_then(|at| self.tasks.remove(at));
+        while task.is_none() && self.tasks.len() < self.board.handlers {
+            let next = self.pull()?;
+            match is_free(&self.orders, &next) {
+                true => task = Some(next),
+                false => self.tasks.push_back(next),
+            }
+        }
+        let task = task?;
         self.orders.extend(task.order.clone());
         self.running += 1;
         // An answer waits for those of other handlers to be written with them, but never for one

@@ -111,7 +111,7 @@ impl<M> Events<M> {
             if let Some(event) = queue.pop() {
                 return Some(Some(event));
             }
-            inner.pull();
+            inner.pull_all();
             match queue.pop() {
                 None => inner.is_closed().then_some(None),
                 event => Some(event),

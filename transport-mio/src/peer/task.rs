@@ -20,26 +20,27 @@ pub(super) struct Task {
     calls: Calls<Arc<Callee>>,
     pub(super) ticket: Option<Ticket>,
     pub(super) order: Option<Order>,
-    /// What those have answered that only take events.
-    answer: Option<Answer<OwnedFd>>,
+    /// Whether one has it already who only takes events.
+    queued: bool,
 }
 
 impl Task {
     /// Gives those who only take events theirs. Where nobody else is called, that is the answer, and
     /// nothing is left to be done.
     pub(super) fn new(job: Job) -> Result<Self, (Option<Ticket>, Answer<OwnedFd>)> {
-        let (mut handlers, mut answer) = (0, None);
+        let (mut handlers, mut queued) = (0, false);
         for (_, callee) in &job.calls {
             match &callee.run {
                 Run::Handler(_) => handlers += 1,
                 Run::Queue(queue) => {
                     queue.push(Arc::clone(&job.message));
-                    answer = Some(Answer::nothing());
+                    queued = true;
                 }
             }
         }
         if handlers == 0 {
-            return Err((job.ticket, answer.unwrap_or(NOBODY)));
+            let answer = if queued { Answer::nothing() } else { NOBODY };
+            return Err((job.ticket, answer));
         }
         Ok(Self {
             namespace: job.namespace,
@@ -48,7 +49,7 @@ impl Task {
             calls: job.calls,
             ticket: job.ticket,
             order: job.order,
-            answer,
+            queued,
         })
     }
 
@@ -63,7 +64,7 @@ impl Task {
     /// Calls the handlers, in the order of their registration.
     pub(super) fn run(self, peer: Peer) -> Answer<OwnedFd> {
         let cx = cx(peer.at(self.namespace, self.shown), self.message);
-        let mut told = self.answer;
+        let mut told = self.queued.then(Answer::nothing);
         // Where nobody waits for the answer, nobody asks how long it takes.
         let clock = || self.ticket.map(|_| Clock.now());
         let mut begin = clock();

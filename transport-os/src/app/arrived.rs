@@ -17,7 +17,8 @@ pub struct Arrived {
     pub(super) name: Arc<str>,
     codec: CodecId,
     payload: Payload,
-    descriptors: Mutex<Descriptors>,
+    /// Where there are any.
+    descriptors: Mutex<Option<Box<Descriptors>>>,
     pub(super) lost: bool,
     /// How long the requester waits.
     pub(super) until: Option<Instant>,
@@ -46,15 +47,19 @@ impl Arrived {
             DeliveryKind::Event(ticket) => (false, ticket, None),
             DeliveryKind::Request { ticket, remaining } => (true, Some(ticket), remaining),
         };
+        let came = delivery.attachments;
+        let descriptors = (!came.is_empty()).then(|| {
+            Box::new(Descriptors {
+                came: came.into(),
+                reply: Vec::new(),
+            })
+        });
         let arrived = Self {
             from: delivery.from,
             name: delivery.event,
             codec: CodecId(delivery.codec),
             payload: delivery.payload,
-            descriptors: Mutex::new(Descriptors {
-                came: delivery.attachments.into(),
-                reply: Vec::new(),
-            }),
+            descriptors: Mutex::new(descriptors),
             lost: delivery.attachments_lost,
             until: remaining.and_then(|remaining| now.checked_add(remaining)),
             cancel: Cancel::default(),
@@ -68,18 +73,21 @@ impl Arrived {
     }
 
     pub(super) fn take_fd(&self) -> Option<OwnedFd> {
-        self.descriptors().came.pop_front()
+        self.descriptors().as_mut()?.came.pop_front()
     }
 
     pub(super) fn attach(&self, descriptor: OwnedFd) {
-        self.descriptors().reply.push(descriptor);
+        let mut descriptors = self.descriptors();
+        descriptors.get_or_insert_default().reply.push(descriptor);
     }
 
     pub(super) fn take_reply(&self) -> Vec<OwnedFd> {
-        mem::take(&mut self.descriptors().reply)
+        let mut descriptors = self.descriptors();
+        let descriptors = descriptors.as_mut();
+        descriptors.map_or_else(Vec::new, |descriptors| mem::take(&mut descriptors.reply))
     }
 
-    fn descriptors(&self) -> MutexGuard<'_, Descriptors> {
+    fn descriptors(&self) -> MutexGuard<'_, Option<Box<Descriptors>>> {
         // Only moves run under it.
         let descriptors = self.descriptors.lock();
         descriptors.unwrap_or_else(PoisonError::into_inner)

@@ -71,8 +71,9 @@ pub struct Job<R> {
 }
 
 /// Messages of one sender and name, in one namespace.
+// Shared, as few messages have one and each is moved several times.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Order(InstanceId, NamespaceId, Arc<str>);
+pub struct Order(Arc<(InstanceId, NamespaceId, Arc<str>)>);
 
 #[derive(Debug)]
 struct Space {
@@ -227,7 +228,14 @@ impl<R> Service<R> {
             self.handled.insert(ticket, Arc::clone(&message));
         }
         let ordered = calls.iter().any(|(_, callee)| callee.ordered);
-        let order = || Order(message.from.instance, namespace, Arc::clone(&message.name));
+        let name = &message.name;
+        let order = || {
+            Order(Arc::new((
+                message.from.instance,
+                namespace,
+                Arc::clone(name),
+            )))
+        };
         Some(Job {
             namespace,
             order: ordered.then(order),
