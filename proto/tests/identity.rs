@@ -379,3 +379,21 @@ fn why_a_peer_closed_is_heard_also_where_a_write_fails_first() {
         assert_eq!((said, ended), (answers, true), "{outputs:?}");
     }
 }
+
+#[test]
+fn who_is_thrown_out_is_gone_for_all_and_was_never_said_to_be_away() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &[]);
+    let mut liar = Raw::member_over(&mut world, 0x11, Medium::Network);
+    let hub = world.nodes[0].instance();
+    let mark = liar.mark(hub, 99, Vec::new());
+    liar.says(&mut world, &mark);
+    let closed = liar.closed_with(&mut world);
+    assert_eq!(closed, Some(CloseCode::ProtocolViolation));
+    for events in &world.events {
+        let gone = |event: &Event<_>| matches!(event, Event::PeerGone { .. });
+        let away = |event: &Event<_>| matches!(event, Event::PeerDetached { .. });
+        assert_eq!(events.iter().filter(|event| gone(event)).count(), 1);
+        assert_eq!(events.iter().filter(|event| away(event)).count(), 0);
+    }
+}

@@ -56,14 +56,16 @@ impl<F> Node<F> {
         let Some(link) = self.routes.get(&instance).copied() else {
             return;
         };
-        if self.bond(link, instance) == Some(Bond::Own) {
-            self.close_link(link, code, rule);
-        }
+        let bond = self.bond(link, instance);
+        // First, as the end of a network link alone would leave it to come back.
         if self.hub.is_some() {
             self.lose_member(instance, Parting::Ended);
             self.hub_changed();
         } else {
             self.lose_child(instance, true);
+        }
+        if bond == Some(Bond::Own) {
+            self.close_link(link, code, rule);
         }
     }
 }
