@@ -21,8 +21,11 @@ use crate::wire::{
     Attach, AttachRefusal, AttachRefused, Attached, Declare, Declared, Detach, KnownMore,
 };
 
-/// How many instances may be behind one member: as many as a hub takes from all.
-const CHILDREN_MAX: usize = 4096;
+/// How many instances may live behind the children of one member: as many as a hub takes from all.
+const BEHIND_MAX: usize = 4096;
+/// How many may come over one link: a quarter of that, so that a child with many of its own leaves
+/// room for those of its siblings. The siblings themselves always have theirs.
+const LINK_MAX: usize = BEHIND_MAX / 4;
 /// What a child may have to say of others before the hub has heard it, in bytes: more than an honest
 /// one can know.
 const KNOWN_MAX: usize = 1 << 20;
@@ -139,7 +142,7 @@ impl Relay {
         if before.is_some_and(|child| attach.counter < child.attach.counter) {
             return refused(AttachRefusal::Outdated);
         }
-        if before.is_none() && self.children.len() >= CHILDREN_MAX {
+        if before.is_none() && self.is_full(link, &attach) {
             return refused(AttachRefusal::TooManyPeers);
         }
         let here = before.filter(|child| !matches!(child.stage, Stage::Leaving { .. }));
@@ -177,6 +180,13 @@ impl Relay {
         self.children.insert(instance, child);
         self.speak(instance);
         Asking::Passed { moved_from }
+    }
+
+    fn is_full(&self, link: LinkId, attach: &Attach) -> bool {
+        let alike = self.children.values();
+        let alike = alike.filter(|child| child.is_here() != attach.relayed);
+        let over = alike.clone().filter(|child| child.link == link).count();
+        over >= LINK_MAX || attach.relayed && alike.count() >= BEHIND_MAX
     }
 
     /// The hub has attached an instance. Its link, and whether it lives behind a process of its own.

@@ -253,3 +253,183 @@ fn a_relay_that_has_lost_its_hub_says_so_and_passes_on_who_asks_again() {
     child.sequence = 2;
     assert!(hears(&mut world, &mut child, 0));
 }
+
+#[test]
+fn a_frame_that_goes_in_circles_is_counted_as_that_on_its_way_down_too() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let child = Raw::child_of(&mut world, 1, 0x31);
+    let mut far = Raw::member(&mut world, 0x11);
+    let event = far.frame(
+        Kind::EVENT,
+        child.instance,
+        |header| header.hops = 31,
+        event_body("tell", b"x"),
+    );
+    far.says(&mut world, &event);
+    let stats = world.nodes[1].stats();
+    assert_eq!((stats.hops_dropped, stats.gone_dropped), (1, 0));
+}
+
+/// Events that use credit, of so many bytes in all.
+fn credited(from: &mut Raw, to: InstanceId, bytes: usize) -> Vec<u8> {
+    let payload = vec![0; 60_000];
+    let one = |_| {
+        let flow = |header: &mut Header| header.flow = 1;
+        from.frame(Kind::EVENT, to, flow, event_body("tell", &payload))
+    };
+    (0..bytes / payload.len()).flat_map(one).collect()
+}
+
+#[test]
+fn the_more_peers_there_are_the_more_may_wait_for_a_child_at_its_relay() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let child = Raw::child_of(&mut world, 1, 0x31);
+    child.heard(&mut world);
+    world.clogged.insert(child.wire);
+    let mut first = Raw::member(&mut world, 0x1000);
+    // All that the child itself can have allowed.
+    let says = credited(&mut first, child.instance, 1_000_000);
+    first.says(&mut world, &says);
+    // And the first contact of everybody who comes later.
+    for number in 0..120 {
+        let mut later = Raw::member(&mut world, 0x2000 + number);
+        let event = later.event(child.instance, "tell", &[0; 14_000]);
+        later.says(&mut world, &event);
+    }
+    assert_eq!(world.nodes[0].stats().overrun_dropped, 0);
+    assert_eq!(world.nodes[1].stats().overrun_dropped, 0);
+    world.clogged.clear();
+    let mut deframer = wire::Deframer::new();
+    deframer.set_limit(wire::limits::FRAME);
+    let mut events = 0;
+    loop {
+        // So much as a socket holds.
+        world.run();
+        let bytes = world.heard(child.wire);
+        if bytes.is_empty() {
+            break;
+        }
+        deframer.push(bytes[..].into());
+        while let Some(frame) = deframer.next().expect("a relay writes frames") {
+            events += usize::from(frame.header.kind == Kind::EVENT);
+        }
+    }
+    assert_eq!(events, 16 + 120);
+}
+
+#[test]
+fn a_child_is_told_that_its_relay_threw_away_what_was_too_much() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let child = Raw::child_of(&mut world, 1, 0x31);
+    let mut other = Raw::child_of(&mut world, 1, 0x32);
+    for raw in [&child, &other] {
+        raw.heard(&mut world);
+        world.clogged.insert(raw.wire);
+    }
+    let mut flood = Raw::member(&mut world, 0x11);
+    let event = flood.event(other.instance, "tell", b"in its bounds");
+    flood.says(&mut world, &event);
+    for _ in 0..30 {
+        let says = credited(&mut flood, child.instance, 120_000);
+        flood.says(&mut world, &says);
+    }
+    assert!(world.nodes[1].stats().overrun_dropped > 0);
+    world.clogged.clear();
+    world.run();
+    let heard = child.heard(&mut world);
+    let told = heard
+        .iter()
+        .find(|(header, _)| header.kind == Kind::RETURNED);
+    let told = wire::Returned::decode(&told.expect("it is told").1).unwrap();
+    let pair = (told.source, told.destination);
+    assert_eq!(pair, (flood.instance, child.instance));
+    let heard = other.heard(&mut world);
+    assert!(
+        heard.iter().any(|(header, _)| header.kind == Kind::EVENT),
+        "what it had sent to others is not its fault"
+    );
+    assert!(hears(&mut world, &mut other, 0));
+}
+
+#[test]
+fn what_was_thrown_away_on_its_way_is_waited_for_by_nobody() {
+    let mut world = World::unconnected(
+        1,
+        Style::Perfect,
+        switchboard_proto::trace::Recording::Off,
+        |_, _| (),
+    );
+    world.serve(1, &[], &["tell"]);
+    let (wire, link) = world.stranger_at(1, LinkOrigin::Inherited, Medium::Local);
+    let parent = Raw {
+        wire,
+        at: 1,
+        link,
+        instance: InstanceId(0x77),
+        sequence: 1,
+    };
+    let own = world.nodes[1].instance();
+    let attached = wire::Attached {
+        instance: own,
+        counter: 1,
+        id: PeerId(2),
+        generation: Generation(1),
+        hub: parent.instance,
+        epoch: 1,
+        id_changed: false,
+    };
+    let says = [
+        parent.hello_with(|hello| hello.hub = true),
+        parent.control(Kind::ATTACHED, |body| attached.encode(body)),
+    ];
+    parent.says(&mut world, &says.concat());
+    let peer = |id, instance| wire::RosterPeer {
+        id: PeerId(id),
+        generation: Generation(1),
+        instance,
+        name: None,
+        attachment: 1,
+        attached: true,
+        up: true,
+        attachments: 0,
+        budget: 1 << 20,
+        message_cap: 1 << 20,
+        namespaces: Some(Vec::new()),
+        reserve: 1 << 20,
+    };
+    let other = InstanceId(0x99);
+    let roster = wire::RosterUpdate {
+        version: 1,
+        snapshot: true,
+        more: false,
+        complete: false,
+        peers: vec![peer(1, parent.instance), peer(2, own), peer(3, other)],
+        gone: Vec::new(),
+    };
+    let says = parent.control(Kind::ROSTER, |body| roster.encode(body));
+    parent.says(&mut world, &says);
+    let now = world.now;
+    let call = message(Target::Peer(PeerId(3)), "ask", b"anything");
+    let asked = world.nodes[1].request(now, call, RequestOptions::default());
+    let asked = asked.expect("it is there");
+    world.run();
+    let returned = wire::Returned {
+        source: other,
+        destination: own,
+        sequence: 0,
+    };
+    let says = parent.control(Kind::RETURNED, |body| returned.encode(body));
+    parent.says(&mut world, &says);
+    let ended = world.events[1].iter().find_map(|event| match event {
+        Event::Outcome { request, outcome } if *request == asked => Some(outcome),
+        _ => None,
+    });
+    assert!(
+        matches!(ended, Some(Outcome::Unknown(UnknownCause::PeerFault))),
+        "{ended:?}"
+    );
+    assert!(world.nodes[1].is_connected());
+}

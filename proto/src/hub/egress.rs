@@ -267,6 +267,22 @@ impl<F> Egress<F> {
         returned
     }
 
+    /// Drops what one source has queued for one destination. What it has queued for others stays.
+    pub(crate) fn drop_between(
+        &mut self,
+        source: InstanceId,
+        destination: InstanceId,
+    ) -> Vec<Unwritten<F>> {
+        let mut dropped = Vec::new();
+        if let Some(key) = self.by_source.get(&source) {
+            let lane = &mut self.lanes[*key];
+            let before = lane.held();
+            lane.withdraw(source, destination, &mut dropped, &mut self.stores.quotas);
+            self.held.exchange(before, lane.held());
+        }
+        dropped
+    }
+
     /// The source that has most queued for a destination. Where more is queued than can have been
     /// allowed, it is the one to blame: nobody is given more than a part of what all have together.
     pub(crate) fn heaviest(&self, destination: InstanceId) -> Option<InstanceId> {

@@ -14,6 +14,9 @@ use crate::output::Event;
 use crate::relay::Relay;
 use crate::wire::{CloseCode, Header, Kind, Returned, limits};
 
+/// What somebody did of whom more is queued than can have been allowed.
+pub(super) const OVERRUN: &str = "more was sent than the receiver allows";
+
 impl<F> Node<F> {
     /// A frame of a conversation came over a link on which others attach to this node.
     pub(super) fn on_frame_from_below(&mut self, id: LinkId, received: Received<'_, F>) {
@@ -40,9 +43,7 @@ impl<F> Node<F> {
             return self.on_talk_frame(received);
         }
         if header.hops >= limits::HOPS {
-            self.stats.hops_dropped += 1;
-            self.stats.attachments_dropped += carried;
-            return;
+            return self.drop_far_travelled(received);
         }
         match self.next_link(header.destination) {
             Some(to) => self.pass_on(to, received),
@@ -59,14 +60,22 @@ impl<F> Node<F> {
         if header.destination == self.me.instance {
             return self.on_talk_frame(received);
         }
-        let way = self.routes.get(&header.destination).copied();
-        match way.filter(|_| header.hops < limits::HOPS) {
+        if header.hops >= limits::HOPS {
+            return self.drop_far_travelled(received);
+        }
+        match self.routes.get(&header.destination).copied() {
             Some(to) => self.pass_on(to, received),
             None => {
                 self.stats.gone_dropped += 1;
                 self.stats.attachments_dropped += received.attachments.len() as u64;
             }
         }
+    }
+
+    /// It has gone over more links than there can be between two instances: it goes in circles.
+    fn drop_far_travelled(&mut self, received: Received<'_, F>) {
+        self.stats.hops_dropped += 1;
+        self.stats.attachments_dropped += received.attachments.len() as u64;
     }
 
     /// The link over which frames from below go on. Two children of one relay meet there: the way
@@ -119,8 +128,10 @@ impl<F> Node<F> {
                 _ => None,
             };
             let blamed = blamed.unwrap_or(header.source);
-            link.egress.purge(blamed);
-            self.overran(blamed, refused.why);
+            let dropped = link.egress.drop_between(blamed, header.destination);
+            self.stats.overrun_dropped += dropped.len() as u64;
+            self.drop_unwritten(&dropped);
+            self.overran(blamed, header.destination, refused.why);
             attachments = refused.attachments;
             if blamed == header.source {
                 break;
@@ -130,18 +141,22 @@ impl<F> Node<F> {
         self.stats.attachments_dropped += attachments.len() as u64;
     }
 
-    /// An instance has sent more than its receivers allow.
-    fn overran(&mut self, source: InstanceId, why: Overrun) {
-        let rule = "more was sent than the receiver allows";
-        match self.routes.contains_key(&source) {
-            true => self.expel(source, why.close_code(), rule),
-            // It is behind the hub, so its link is not this node's to close: what it had queued here is
-            // dropped, and the application is told.
-            false => self.emit(Event::PeerFault {
-                instance: source,
-                rule,
-            }),
+    /// An instance has sent more than its receiver allows.
+    fn overran(&mut self, source: InstanceId, destination: InstanceId, why: Overrun) {
+        if self.routes.contains_key(&source) {
+            return self.expel(source, why.close_code(), OVERRUN);
         }
+        // It is behind the hub, so its link is not this node's to close. The receiver is told, which
+        // would else wait for what was dropped here.
+        self.emit(Event::PeerFault {
+            instance: source,
+            rule: OVERRUN,
+        });
+        self.on_returned(Returned {
+            source,
+            destination,
+            sequence: 0,
+        });
     }
 
     fn cannot_forward(&mut self, id: LinkId, header: &Header) {
@@ -155,23 +170,14 @@ impl<F> Node<F> {
         }
         self.stats.gone_dropped += 1;
         if matches!(header.kind, Kind::REQUEST | Kind::SLICE) {
-            self.return_frame(id, header.source, header.destination, header.sequence);
+            let returned = Returned {
+                source: header.source,
+                destination: header.destination,
+                sequence: header.sequence,
+            };
+            self.control(id, Kind::RETURNED, |body| returned.encode(body));
+            self.check_flooded(id);
         }
-    }
-
-    fn return_frame(
-        &mut self,
-        id: LinkId,
-        source: InstanceId,
-        destination: InstanceId,
-        sequence: u64,
-    ) {
-        let returned = Returned {
-            source,
-            destination,
-            sequence,
-        };
-        self.control(id, Kind::RETURNED, |body| returned.encode(body));
     }
 
     /// An instance is not attached over its link any more. What was queued for it comes back.
@@ -201,7 +207,12 @@ impl<F> Node<F> {
         self.drop_unwritten(unwritten);
         for frame in unwritten.iter().filter(|frame| frame.may_be_request()) {
             if let Some(back) = self.routes.get(&frame.source).copied() {
-                self.return_frame(back, frame.source, frame.destination, frame.sequence);
+                let returned = Returned {
+                    source: frame.source,
+                    destination: frame.destination,
+                    sequence: frame.sequence,
+                };
+                self.control_unasked(back, Kind::RETURNED, |body| returned.encode(body));
             }
         }
     }

@@ -102,6 +102,9 @@ pub(super) struct Link<F> {
     pub(super) life: Life,
     /// Link-local frames that wait.
     control: Vec<u8>,
+    /// How many bytes of them the other end has not asked for, but caused by what it had queued here
+    /// within its bounds.
+    unasked: usize,
     /// The instance at the other end, from its hello.
     pub(super) peer: Option<InstanceId>,
     /// The instances attached over it, where they attach to this node.
@@ -226,6 +229,7 @@ impl<F> Node<F> {
             tx: Transmitter::new(),
             life: Life::new(now, life, own),
             control: Vec::new(),
+            unasked: 0,
             peer: None,
             bonds: Bonds::default(),
             egress: Egress::new(config.attachments),
@@ -295,9 +299,8 @@ impl<F> Node<F> {
                     self.stats.frames += 1;
                     let of_link = received.frame.header.kind.is_link_local();
                     self.on_frame(id, received);
-                    if of_link && self.is_flooded(id) {
-                        let text = "it asks for more answers than it reads";
-                        self.close_link(id, CloseCode::WriteStalled, text);
+                    if of_link {
+                        self.check_flooded(id);
                     }
                     open = self.is_listening(id);
                     // What the link itself says opens it, and at a hub attaches instances.
@@ -334,7 +337,15 @@ impl<F> Node<F> {
     /// Whether more answers wait for the other end than may.
     fn is_flooded(&self, id: LinkId) -> bool {
         let link = self.links.get(id);
-        link.is_some_and(|link| link.control.len() > self.config.answers)
+        link.is_some_and(|link| link.control.len() - link.unasked > self.config.answers)
+    }
+
+    /// Ends a link whose other end causes more answers than it reads.
+    pub(super) fn check_flooded(&mut self, id: LinkId) {
+        if self.is_flooded(id) {
+            let text = "it asks for more answers than it reads";
+            self.close_link(id, CloseCode::WriteStalled, text);
+        }
     }
 
     fn drop_rx(&mut self, rx: Option<Box<Receiver<F>>>) {
@@ -506,6 +517,20 @@ impl<F> Node<F> {
             wire::frame(kind, source, InstanceId::NONE, body, &mut link.control);
             link.attaching |= kind == Kind::ATTACHED;
             self.links.touch(id);
+        }
+    }
+
+    /// As [`Self::control`], of what the other end has not asked for.
+    pub(super) fn control_unasked(
+        &mut self,
+        id: LinkId,
+        kind: Kind,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let before = self.links.get(id).map_or(0, |link| link.control.len());
+        self.control(id, kind, body);
+        if let Some(link) = self.links.get_mut(id) {
+            link.unasked += link.control.len() - before;
         }
     }
 

@@ -152,10 +152,17 @@ impl<F> Node<F> {
         }
     }
 
-    /// The hub returns a frame that came from below.
+    /// The hub returns a frame that came from below, or what was for somebody below was thrown away.
     pub(super) fn return_below(&mut self, returned: Returned) {
-        if let Some(id) = self.routes.get(&returned.source).copied() {
+        let Returned {
+            source,
+            destination,
+            ..
+        } = returned;
+        let below = self.routes.get(&source).or(self.routes.get(&destination));
+        if let Some(id) = below.copied() {
             self.control(id, Kind::RETURNED, |body| returned.encode(body));
+            self.check_flooded(id);
         }
     }
 

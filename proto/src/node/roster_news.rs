@@ -9,8 +9,13 @@ use crate::wire::RosterUpdate;
 impl<F> Node<F> {
     pub(super) fn apply_roster(&mut self, update: &RosterUpdate) {
         let changes = self.roster.apply(update);
+        let changed = !changes.is_empty();
         for change in changes {
             self.on_roster_change(change);
+        }
+        if changed && self.relay.roster().is_some() {
+            // Who is new may send to those behind this node, and they to him.
+            self.rebound();
         }
         self.retell_completeness();
         self.outbox.retry_soon();

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::forward::OVERRUN;
 use super::hub_side::Parting;
 use super::links::LinkOrigin;
 use super::{Node, Timer};
@@ -344,8 +345,12 @@ impl<F> Node<F> {
         self.close_link(id, CloseCode::Normal, "refused");
     }
 
-    /// The hub returns a frame that it could not deliver and of which no byte went on.
+    /// The hub returns a frame that it could not deliver and of which no byte went on; or a relay has
+    /// thrown away what somebody else sent to this node, which was too much.
     pub(super) fn on_returned(&mut self, returned: Returned) {
+        if returned.destination == self.me.instance {
+            return self.breach(returned.source, CloseCode::CreditOverrun, OVERRUN);
+        }
         if returned.source != self.me.instance {
             return self.return_below(returned);
         }

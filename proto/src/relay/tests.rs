@@ -219,13 +219,33 @@ fn hazard_q1_instances_that_come_and_go_while_the_hub_is_away_leave_nothing_behi
         relay.leave(InstanceId(number), true);
     }
     assert!(relay.children.is_empty() && relay.speaking.is_empty());
-    for number in 10..10 + CHILDREN_MAX as u64 {
-        ask(&mut relay, 1, attach(InstanceId(number), 1));
-    }
-    let Asking::Refused(answer) = ask(&mut relay, 1, attach(InstanceId(u64::MAX), 1)) else {
-        panic!("one too many");
+}
+
+#[test]
+fn a_child_with_many_of_its_own_leaves_room_for_its_siblings_and_theirs() {
+    let mut relay = Relay::default();
+    let mut numbers = 10..;
+    let mut behind = |relay: &mut Relay, at| {
+        let asked = Attach {
+            relayed: true,
+            ..attach(InstanceId(numbers.next().unwrap()), 1)
+        };
+        ask(relay, at, asked)
     };
-    assert_eq!(answer.reason, AttachRefusal::TooManyPeers);
+    let too_many = |asking| match asking {
+        Asking::Refused(answer) => answer.reason == AttachRefusal::TooManyPeers,
+        Asking::Passed { .. } => false,
+    };
+    for at in 1..=4 {
+        for _ in 0..LINK_MAX {
+            assert!(!too_many(behind(&mut relay, at)));
+        }
+        assert!(too_many(behind(&mut relay, at)), "its share is used up");
+    }
+    assert!(too_many(behind(&mut relay, 5)), "so is that of all");
+    // Who was started by this node is not among those.
+    assert!(!too_many(ask(&mut relay, 5, attach(InstanceId(1), 1))));
+    assert_eq!(relay.children.len(), BEHIND_MAX + 1);
 }
 
 #[test]

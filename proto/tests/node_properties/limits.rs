@@ -113,3 +113,63 @@ fn hazard_q1_a_peer_that_asks_and_does_not_read_the_answers_loses_its_link() {
     assert!(told > 500, "{told}: an honest burst is far below");
     assert!(cost.bytes_current < 1 << 20, "{}", cost.bytes_current);
 }
+
+/// Requests, none of which will be answered.
+fn requests(from: &mut Raw, to: InstanceId, count: u64) -> Vec<u8> {
+    let one = |request| {
+        let body = wire::RequestBody {
+            request,
+            remaining: 0,
+            reply_credit: 1024,
+            namespace: "",
+            event: "ask",
+            codec: 0,
+            payload: b"",
+        };
+        let flow = |header: &mut Header| header.flow = 1;
+        from.frame(Kind::REQUEST, to, flow, |out| body.encode(out))
+    };
+    (1..=count).flat_map(one).collect()
+}
+
+#[test]
+fn hazard_q1_requests_for_nobody_whose_return_is_not_read_cost_their_sender_its_link() {
+    let mut world = node(|config| config.answers = 64 * 1024);
+    let mut raw = Raw::member(&mut world, 77);
+    world.clogged.insert(raw.wire);
+    for _ in 0..100 {
+        let says = requests(&mut raw, InstanceId(0x4444), 100);
+        raw.says(&mut world, &says);
+    }
+    let closed = world.events[0].iter().find_map(|event| match event {
+        Event::LinkClosed { code, .. } => Some(*code),
+        _ => None,
+    });
+    assert_eq!(closed, Some(CloseCode::WriteStalled));
+}
+
+#[test]
+fn what_comes_back_from_a_peer_that_died_is_no_answer_that_its_sender_asked_for() {
+    let mut world = node(|config| config.answers = 64 * 1024);
+    let mut asks = Raw::member(&mut world, 77);
+    let dies = Raw::member(&mut world, 78);
+    world.clogged.insert(dies.wire);
+    for _ in 0..20 {
+        let says = requests(&mut asks, dies.instance, 100);
+        asks.says(&mut world, &says);
+    }
+    // For a moment it does not read, as everybody does who is busy.
+    world.clogged.insert(asks.wire);
+    let ping = wire::Ping { nonce: 1 };
+    let ping = asks.control(Kind::PING, |body| ping.encode(body));
+    asks.says(&mut world, &ping);
+    world.cut(dies.wire);
+    asks.says(&mut world, &ping);
+    world.clogged.clear();
+    world.run();
+    assert!(!world.is_closed(asks.wire));
+    let heard = asks.heard(&mut world).into_iter();
+    let back = heard.filter(|(header, _)| header.kind == Kind::RETURNED);
+    let back = back.count();
+    assert!(back > 1_500, "{back}: all but those of a plan");
+}

@@ -56,6 +56,7 @@ impl<F> Node<F> {
         if !link.control.is_empty() && link.tx.fits(link.control.len()) {
             link.tx.push(&link.control);
             link.control.clear();
+            link.unasked = 0;
             link.attaching = false;
             link.data_first = true;
         }
