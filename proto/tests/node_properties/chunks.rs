@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use switchboard_proto::*;
 
+use crate::support::raw::Raw;
 use crate::support::{Dice, Handle, Style, World, message, reply, to};
 
 /// What the application of a node saw, as text without the numbers of links.
@@ -250,4 +251,43 @@ fn hazard_d2_what_was_read_before_the_end_is_delivered() {
     let got = world.take(0);
     let numbers: Vec<u8> = got.iter().map(|delivery| delivery.payload[0]).collect();
     assert_eq!(numbers, (0..10).collect::<Vec<u8>>());
+}
+
+#[test]
+fn hazard_d2_who_reads_no_more_is_still_heard() {
+    // The other half: a write that fails says nothing of what still lies in the connection.
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let mut raw = Raw::member(&mut world, 77);
+    let now = world.now;
+    let told = message(Target::Peer(PeerId(3)), "tell", b"unread");
+    world.nodes[0]
+        .send(now, told, SendOptions::default())
+        .unwrap();
+    let mut failed = false;
+    loop {
+        match world.nodes[0].poll() {
+            Output::Write(link) if link == raw.link => {
+                world.nodes[0]
+                    .handle_written(now, link, Written::Failed)
+                    .unwrap();
+                failed = true;
+            }
+            Output::Idle(_) => break,
+            _ => {}
+        }
+    }
+    assert!(failed, "it had something to write");
+    let hub = world.nodes[0].instance();
+    for number in 0..3 {
+        let event = raw.event(hub, "tell", &[number]);
+        raw.says(&mut world, &event);
+    }
+    let heard = world.take(0);
+    let numbers: Vec<u8> = heard.iter().map(|delivery| delivery.payload[0]).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    // The end follows at once where the system works as it should, and is not waited for longer.
+    assert!(!world.is_closed(raw.wire));
+    world.pass(Duration::from_secs(1));
+    assert!(world.is_closed(raw.wire));
 }
