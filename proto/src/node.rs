@@ -429,6 +429,13 @@ impl<F> Node<F> {
         self.hub.is_some() || self.uplink.is_attached()
     }
 
+    /// Whether the hub knows all that this node has said so far that it handles, and whether it is
+    /// ready. What is sent from then on comes to nobody before this news of its sender does; what was
+    /// sent earlier may.
+    pub fn is_announced(&self) -> bool {
+        self.hub.is_some() || self.uplink.is_announced()
+    }
+
     /// The latest time that it was told.
     pub fn now(&self) -> Instant {
         self.now

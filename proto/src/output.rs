@@ -138,6 +138,10 @@ pub enum Event<F> {
         /// Whether the peer closed it.
         by_peer: bool,
     },
+    /// The hub knows all that this node has said that it handles, see [`Node::is_announced`].
+    ///
+    /// [`Node::is_announced`]: crate::Node::is_announced
+    Announced,
     /// A peer broke the rules of its conversation with this node, or says that this node did, and that
     /// has ended it: requests of it have their outcome, messages under way to it their fate, what is
     /// sent to it is refused as `SendRefusal::PeerFault`, and what it sends is dropped. A peer that

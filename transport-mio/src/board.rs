@@ -317,6 +317,13 @@ impl Board {
         self.engine.node_ref().is_connected()
     }
 
+    /// Whether the hub knows all that this peer has said that it handles, and that it is ready:
+    /// [`Incoming::Announced`] comes when it does. What is sent from then on comes to nobody before
+    /// that news does.
+    pub fn is_announced(&self) -> bool {
+        self.engine.node_ref().is_announced()
+    }
+
     /// Who is there.
     pub fn roster(&self) -> &Roster {
         self.engine.node_ref().roster()

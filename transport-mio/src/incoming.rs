@@ -72,6 +72,10 @@ pub enum Incoming {
     Refused(AttachRefusal),
     /// The roster names everybody who lives.
     RosterComplete,
+    /// The hub knows all that this peer has said that it handles: see [`Board::is_announced`].
+    ///
+    /// [`Board::is_announced`]: crate::Board::is_announced
+    Announced,
     /// A peer is there, and its declarations are in.
     PeerUp {
         /// Its id.

@@ -106,6 +106,24 @@ fn events_come_in_order_to_listeners_in_order_and_once_comes_once() {
 }
 
 #[test]
+fn who_has_waited_until_it_is_announced_is_known_before_what_it_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&address_in(&folder));
+    assert!(hub.announced(Duration::ZERO));
+    let mut here = hub.events_of::<u32>("here");
+    let member = member("one", &hub.address().unwrap());
+    hub.spawn().unwrap();
+    const ADD: switchboard_mio::name::Call<u32, u32> = switchboard_mio::name::Call::new("add");
+    let _add = member.on(ADD, |n: u32| Ok(n + 1));
+    member.ready();
+    assert!(!member.announced(Duration::ZERO));
+    assert!(member.announced(PATIENCE));
+    member.emit("here", &1_u32).to(Hub).wait().unwrap();
+    here.next_within(PATIENCE).expect("it was sent");
+    assert!(hub.peers().iter().any(|peer| peer.handles("", "add")));
+}
+
+#[test]
 fn events_can_be_taken_one_by_one_without_a_handler() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));

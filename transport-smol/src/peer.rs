@@ -192,6 +192,7 @@ impl Peer {
     /// Says that the handlers of this namespace are registered: a name that nobody has is refused at
     /// once from now on. Until then what has no handler is queued, for at most
     /// `Config::ready_after` (1 s) from the attachment on. A builder with handlers says it by itself.
+    /// Others hear of it after this returns: see [`Peer::announced`].
     pub fn ready(&self) {
         self.shared().with(|state| {
             let now = state.now();
@@ -262,6 +263,29 @@ impl Peer {
             self.shared().look(|state| match state.connection() {
                 Some(result) => Poll::Ready(result),
                 None => {
+                    state.wait(cx.waker());
+                    Poll::Pending
+                }
+            })
+        })
+        .await
+    }
+
+    /// Waits until the hub knows all that this peer has said that it handles, and that it is
+    /// [ready](Peer::ready). What it sends from then on comes to nobody before that news does; what it
+    /// sent earlier may, so that an answer with descriptors is refused as to one that is not ready.
+    ///
+    /// Cancel-safe: dropping the future changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::connected`].
+    pub async fn announced(&self) -> Result<(), ConnectionError> {
+        poll_fn(|cx| {
+            self.shared().look(|state| match state.connection() {
+                Some(Err(error)) => Poll::Ready(Err(error)),
+                Some(Ok(())) if state.engine.node_ref().is_announced() => Poll::Ready(Ok(())),
+                Some(Ok(())) | None => {
                     state.wait(cx.waker());
                     Poll::Pending
                 }

@@ -333,7 +333,7 @@ impl State {
             Event::Connected { .. } => self.connection = Connection::default(),
             Event::AttachRefused(reason) => self.connection.refused = Some(*reason),
             Event::GaveUp => self.connection.gave_up = true,
-            Event::Disconnected(_) | Event::Fenced | Event::HubChanged => {}
+            Event::Disconnected(_) | Event::Fenced | Event::HubChanged | Event::Announced => {}
             _ => {
                 if let Some(state) = PeerState::of_event(&event) {
                     self.tell(state);

@@ -76,6 +76,25 @@ fn a_request_that_nobody_handles_is_not_run() {
 }
 
 #[test]
+fn who_has_waited_until_it_is_announced_is_known_before_what_it_sends() {
+    let place = Place::new();
+    run(async {
+        let (hub, members) = world(&place, &["a", "b"]).await;
+        hub.announced().await.unwrap();
+        let mut here = members[1].events_of::<u32>("here");
+        let _add = members[0].on(ADD, async |(a, b): (i32, i32)| Ok(a + b));
+        members[0].ready();
+        members[0].announced().await.unwrap();
+        members[0].emit("here", &1u32).to("b").await.unwrap();
+        here.next().await.unwrap();
+        let peers = members[1].peers();
+        assert!(peers.iter().any(|peer| peer.handles("", "math.add")));
+        members[0].close();
+        assert!(members[0].announced().await.is_err());
+    });
+}
+
+#[test]
 fn ten_thousand_events_arrive_in_order_and_wait_for_room() {
     let place = Place::new();
     run(async {

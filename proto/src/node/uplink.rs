@@ -83,6 +83,11 @@ impl Uplink {
     pub(super) fn is_attached(&self) -> bool {
         self.attached
     }
+
+    /// Whether the hub has acknowledged all that this node declares now.
+    pub(super) fn is_announced(&self) -> bool {
+        self.attached && self.slices.is_empty() && !self.outdated
+    }
 }
 
 impl<F> Node<F> {
@@ -320,6 +325,8 @@ impl<F> Node<F> {
             self.send_declaration();
         } else if core::mem::take(&mut self.uplink.outdated) {
             self.declare_now();
+        } else {
+            self.emit(Event::Announced);
         }
     }
 

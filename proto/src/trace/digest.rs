@@ -124,7 +124,11 @@ fn event<F>(digest: &mut Digest, event: &Event<F>) {
         Event::PeerFault { instance, rule } => (instance, rule).hash(digest),
         Event::Jumped(late) => late.hash(digest),
         Event::Drained { clean } => clean.hash(digest),
-        Event::HubChanged | Event::GaveUp | Event::Fenced | Event::RosterComplete => {}
+        Event::HubChanged
+        | Event::GaveUp
+        | Event::Fenced
+        | Event::RosterComplete
+        | Event::Announced => {}
     }
 }
 

@@ -7,7 +7,7 @@ use switchboard_proto::wire::{self, Header, Kind};
 use switchboard_proto::*;
 
 use crate::support::raw::Raw;
-use crate::support::{Style, World};
+use crate::support::{Style, World, message, names};
 
 /// A world in which member 1 has no hub yet.
 fn alone() -> World {
@@ -163,4 +163,45 @@ fn what_a_member_has_to_tell_a_new_hub_is_no_flood_of_that_hub() {
     assert_eq!(living as u64, PEERS);
     let (last, before) = more.split_last().unwrap();
     assert!(!last && before.iter().all(|more| *more), "{more:?}");
+}
+
+#[test]
+fn news_of_who_is_ready_comes_before_what_was_sent_when_the_hub_knew_of_it() {
+    let mut world = World::unconnected(2, Style::Perfect, trace::Recording::Off, |_, _| ());
+    world.connect(1);
+    let raw = Raw::member(&mut world, 77);
+    // The hub is in the middle of writing to it, so that all of what follows waits.
+    world.clogged.insert(raw.wire);
+    let ping = raw.control(Kind::PING, |body| wire::Ping { nonce: 1 }.encode(body));
+    raw.says(&mut world, &ping);
+    let now = world.now;
+    let namespace = world.nodes[1].open(now, "_").unwrap();
+    let handles = names(&["ask"], &[]);
+    world.nodes[1].declare(now, namespace, handles).unwrap();
+    world.nodes[1].ready(now, namespace);
+    assert!(!world.nodes[1].is_announced());
+    world.run();
+    assert!(world.nodes[1].is_announced());
+    let announced = |event: &Event<_>| matches!(event, Event::Announced);
+    assert!(world.events[1].iter().any(announced));
+    let told = message(Target::Peer(PeerId(3)), "tell", b"x");
+    world.nodes[1]
+        .send(now, told, SendOptions::default())
+        .unwrap();
+    world.run();
+    world.clogged.remove(&raw.wire);
+    world.pass(Duration::from_millis(1));
+    let heard = raw.heard(&mut world);
+    let event = heard
+        .iter()
+        .position(|(header, _)| header.kind == Kind::EVENT);
+    let news = heard.iter().rposition(|(header, body)| {
+        let update = || wire::RosterUpdate::decode(body).unwrap();
+        let asks = |peer: &wire::RosterPeer| {
+            let mut declared = peer.namespaces.iter().flatten();
+            declared.any(|namespace| namespace.ready && namespace.handlers == ["ask"])
+        };
+        header.kind == Kind::ROSTER && update().peers.iter().any(asks)
+    });
+    assert!(news.is_some() && news < event, "{:?}", kinds(&heard));
 }

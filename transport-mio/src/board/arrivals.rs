@@ -114,6 +114,7 @@ impl Board {
             Event::Reconnecting { attempt, after } => Incoming::Reconnecting { attempt, after },
             Event::GaveUp => Incoming::GaveUp,
             Event::RosterComplete => Incoming::RosterComplete,
+            Event::Announced => Incoming::Announced,
             Event::PeerUp { id, generation } => Incoming::PeerUp { id, generation },
             Event::PeerChanged {
                 id,

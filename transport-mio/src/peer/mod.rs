@@ -234,7 +234,8 @@ impl Peer {
     }
 
     /// Says that all handlers of this namespace are registered: what comes for other names in it
-    /// is refused at once. Unsaid, that is assumed a second after the attachment.
+    /// is refused at once. Unsaid, that is assumed a second after the attachment. Others hear of it
+    /// after this returns: see [`Peer::announced`].
     pub fn ready(&self) {
         let namespace = self.namespace;
         self.shared
@@ -285,6 +286,16 @@ impl Peer {
     pub fn connected(&self, within: Duration) -> bool {
         let until = Instant::now().checked_add(within);
         let look = |inner: &mut Inner| inner.board.is_connected().then_some(());
+        self.wait(until, look).is_some()
+    }
+
+    /// Waits until the hub knows all that this peer has said that it handles, and that it is
+    /// [ready](Peer::ready); at most this long. Whether it does. What this peer sends from then on
+    /// comes to nobody before that news does; what it sent earlier may, so that an answer with
+    /// descriptors is refused as to one that is not ready.
+    pub fn announced(&self, within: Duration) -> bool {
+        let until = Instant::now().checked_add(within);
+        let look = |inner: &mut Inner| inner.board.is_announced().then_some(());
         self.wait(until, look).is_some()
     }
 

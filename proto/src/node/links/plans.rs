@@ -34,6 +34,8 @@ impl<F> Node<F> {
             (core::mem::replace(&mut link.data_first, false) || attaches) && !link.attaching;
         let open = link.life.state() == State::Open;
         if data_first && open {
+            // Whoever waited until the hub knew of it, and then sent, is known before.
+            self.fill_roster(id);
             self.fill_data(id);
         }
         self.fill_control(id, open);
