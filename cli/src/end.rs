@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use switchboard_mio::{Fault, NotRun, RequestError, SendError, UnknownCause};
+use switchboard_mio::{Fault, Reason, RequestError, UnknownCause};
 
 /// How the command ended. The numbers are an interface: scripts decide by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl From<RequestError> for NoReply {
             _ => (End::Failed, "failed"),
         };
         let why = match &error {
-            RequestError::NotRun(NotRun::Refused(SendError::Target { .. })) => {
+            RequestError::NotRun(refused) if matches!(refused.reason(), Reason::Target(_)) => {
                 return Self {
                     end: End::Usage,
                     outcome: "not_run",

@@ -1,11 +1,12 @@
 //! One peer of an application for the length of a command.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switchboard_mio::{
-    Board, BoardError, ConnectError, EngineFault, Incoming, ListenError, NamespaceId,
+    Board, ConnectError, EngineFault, Incoming, JoinError, ListenError, NamespaceId, State,
 };
 
 use crate::args::{Global, Joining};
@@ -137,7 +138,7 @@ impl Session {
         while let Ok(Some(incoming)) = self.next(Some(until)) {
             if matches!(
                 incoming,
-                Incoming::Drained { .. } | Incoming::Disconnected(_)
+                Incoming::Drained { .. } | Incoming::State(State::Disconnected(_))
             ) {
                 break;
             }
@@ -148,16 +149,18 @@ impl Session {
         let begin = Instant::now();
         // A hub that is stopped takes the connection and says nothing.
         let until = begin.checked_add(wait.unwrap_or(GREETING));
-        let mut last: Option<EngineFault> = None;
+        let mut last: Option<Arc<EngineFault>> = None;
         loop {
             match self.next(until)? {
-                Some(Incoming::Connected { .. }) => return Ok(()),
-                Some(Incoming::Fault(EngineFault::Connect(error))) if error.is_permanent() => {
-                    return Err(unreachable(&error).into());
-                }
-                Some(Incoming::Fault(fault)) => last = Some(fault),
-                Some(Incoming::Disconnected(cause)) => {
-                    let message = format!("the hub at {address} closed the connection: {cause:?}");
+                Some(Incoming::State(State::Connected { .. })) => return Ok(()),
+                Some(Incoming::State(State::Fault(fault))) => match &*fault {
+                    EngineFault::Connect(error) if error.is_permanent() => {
+                        return Err(unreachable(error).into());
+                    }
+                    _ => last = Some(fault),
+                },
+                Some(Incoming::State(State::Disconnected(cause))) => {
+                    let message = format!("the hub at {address} closed the connection: {cause}");
                     return Err(Failure::new(End::NoHub, message).into());
                 }
                 Some(_) => {}
@@ -172,7 +175,7 @@ impl Session {
             if let Some(fault) = &last
                 && wait.is_none_or(|wait| begin.elapsed() >= wait)
             {
-                let end = match fault {
+                let end = match &**fault {
                     // It is here that something ran out; the hub may well be there.
                     EngineFault::Connect(ConnectError::Io { .. }) => End::Failed,
                     _ => End::NoHub,
@@ -198,11 +201,11 @@ impl Session {
 }
 
 /// Why there is no board, with its exit code.
-pub fn refused(error: &BoardError) -> Failure {
+pub fn refused(error: &JoinError) -> Failure {
     match error {
-        BoardError::Connect(error) => unreachable(error),
-        BoardError::Address(error) => Failure::new(End::Usage, error.to_string()),
-        BoardError::Listen(
+        JoinError::Connect(error) => unreachable(error),
+        JoinError::Address(error) => Failure::new(End::Usage, error.to_string()),
+        JoinError::Listen(
             ListenError::Address(_)
             | ListenError::NoDirectory { .. }
             | ListenError::IsDirectory { .. }
@@ -231,8 +234,8 @@ fn unreachable(error: &ConnectError) -> Failure {
 /// [`End::NoHub`] where that is what came.
 pub fn lost(incoming: &Incoming) -> Result<()> {
     match incoming {
-        Incoming::Disconnected(cause) => {
-            let message = format!("the connection to the hub was lost: {cause:?}");
+        Incoming::State(State::Disconnected(cause)) => {
+            let message = format!("the connection to the hub was lost: {cause}");
             Err(Failure::new(End::NoHub, message).into())
         }
         _ => Ok(()),

@@ -252,7 +252,7 @@ fn a_hub_that_is_killed_in_the_middle_ends_a_call_with_5() {
     let member = Board::builder().name("member").join(place.address());
     let member = member.unwrap().blocking();
     let (asked, _hold) = never_answer(&member);
-    assert!(member.connected(PATIENCE));
+    member.connected(PATIENCE).unwrap();
     let call = place.start(&["call", "work", "--to", "member"]);
     asked.recv_timeout(PATIENCE).unwrap();
     hub.signal(Signal::KILL);

@@ -244,7 +244,7 @@ fn answering_member(place: &Place) -> [switchboard_mio::Peer; 2] {
     for peer in [&worker, &logger] {
         peer.ready();
         peer.spawn().unwrap();
-        assert!(peer.connected(support::PATIENCE));
+        peer.connected(support::PATIENCE).unwrap();
     }
     [worker, logger]
 }

@@ -458,6 +458,18 @@ pub enum UnknownCause {
     Closed,
 }
 
+impl fmt::Display for UnknownCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PeerGone => "the peer has ended",
+            Self::Deadline => "no answer before the deadline",
+            Self::Cancelled => "it was cancelled on its way",
+            Self::PeerFault => "the peer or this node broke the rules of their conversation",
+            Self::Closed => "this peer was closed",
+        })
+    }
+}
+
 /// What became of an event that was accepted.
 #[derive(Debug)]
 pub enum Fate<F> {

@@ -78,6 +78,12 @@ pub trait HandlerName<M, R> {
     fn as_name(&self) -> &str;
 }
 
+/// What names something, whatever it carries: a [`Call`], an [`Event`] or a string.
+pub trait AnyName {
+    /// The name on the wire.
+    fn any_name(&self) -> &str;
+}
+
 impl<M: ?Sized, R> Call<M, R> {
     /// Names a request.
     pub const fn new(name: &'static str) -> Self {
@@ -104,6 +110,18 @@ impl<M: ?Sized> Event<M> {
 
     /// The name on the wire.
     pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<M: ?Sized, R> AnyName for Call<M, R> {
+    fn any_name(&self) -> &str {
+        self.name
+    }
+}
+
+impl<M: ?Sized> AnyName for Event<M> {
+    fn any_name(&self) -> &str {
         self.name
     }
 }
@@ -150,6 +168,12 @@ impl<M> HandlerName<M, ()> for Event<M> {
 
 macro_rules! text_names_anything {
     ($($text:ty),*) => {$(
+        impl AnyName for $text {
+            fn any_name(&self) -> &str {
+                self
+            }
+        }
+
         impl<M: ?Sized, R> CallName<M, R> for $text {
             fn name(&self) -> &str {
                 self

@@ -1,5 +1,6 @@
 //! What a node asks of its driver, and what it tells the application.
 
+use core::fmt;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -171,4 +172,14 @@ pub enum Disconnect {
     Lost,
     /// The hub broke the protocol.
     Fault(CloseCode),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(code) => write!(f, "the hub closed it: {code}"),
+            Self::Lost => f.write_str("the hub has ended, or the connection to it broke"),
+            Self::Fault(code) => write!(f, "the hub broke the protocol: {code}"),
+        }
+    }
 }

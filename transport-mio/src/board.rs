@@ -10,30 +10,25 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_os::app::{Draft, HandlerStats, Service, Setup, Stats};
+use switchboard_os::app::{Draft, HandlerStats, JoinError, SendError, Service, Setup, Stats};
 use switchboard_os::engine::{Actor, Adopt, Engine, Side};
 use switchboard_os::{Address, ConnectError, ListenError, Stream, ToAddress};
 use switchboard_proto::codec::{CodecTable, Encode};
-use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::name::{AnyName, CallName, EventName};
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{
-    Answer, DeclareError, Generation, Hangup, InstanceId, LinkId, Message, MessageId, Names,
-    NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Target, Ticket,
+    Answer, DeclareError, Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError,
+    Names, NamespaceId, PeerId, RequestId, RequestOptions, Roster, SendOptions, Target, Ticket,
 };
 
 use crate::builder::Builder;
-use crate::error::{BoardError, SendError};
+use crate::error::UnknownTicket;
 use crate::outgoing::{Emit, Request};
 use crate::peer::Peer;
 use crate::poller::{Handle, Poller};
 
 /// The default namespace, which every board opens first.
 pub(crate) const MAIN: NamespaceId = NamespaceId(0);
-
-/// Nobody waits for this answer: it was given before, or the requester has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody waits for this answer any more: it was given before, or the requester has ended")]
-pub struct UnknownTicket;
 
 /// One peer of an application, driven by the caller. See the [crate's page](crate) for the loop
 /// around it.
@@ -77,7 +72,7 @@ impl Board {
     /// # Errors
     ///
     /// As [`Builder::join`].
-    pub fn join(address: impl ToAddress) -> Result<Self, BoardError> {
+    pub fn join(address: impl ToAddress) -> Result<Self, JoinError> {
         Self::builder().join(address)
     }
 
@@ -86,7 +81,7 @@ impl Board {
     /// # Errors
     ///
     /// As [`Builder::listen`].
-    pub fn listen(address: impl ToAddress) -> Result<Self, BoardError> {
+    pub fn listen(address: impl ToAddress) -> Result<Self, JoinError> {
         Self::builder().listen(address)
     }
 
@@ -96,7 +91,7 @@ impl Board {
     /// # Errors
     ///
     /// As [`Builder::parent`].
-    pub fn parent() -> Result<Self, BoardError> {
+    pub fn parent() -> Result<Self, JoinError> {
         Self::builder().parent()
     }
 
@@ -214,7 +209,7 @@ impl Board {
     /// # Errors
     ///
     /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
-    pub fn ns(&mut self, name: &str) -> Result<NamespaceId, BoardError> {
+    pub fn ns(&mut self, name: &str) -> Result<NamespaceId, NameError> {
         let now = self.engine.now();
         let id = self.engine.node().open(now, name)?;
         if !self.spaces.iter().any(|space| space.id == id) {
@@ -233,14 +228,14 @@ impl Board {
     /// # Errors
     ///
     /// The name cannot be one, or there are more than a peer may declare.
-    pub fn handle<M: ?Sized, R>(
+    pub fn handle(
         &mut self,
         namespace: NamespaceId,
-        name: impl CallName<M, R>,
-    ) -> Result<(), BoardError> {
-        Ok(self.declare(namespace, |names| {
-            names.handlers.insert(name.name().into());
-        })?)
+        name: impl AnyName,
+    ) -> Result<(), DeclareError> {
+        self.declare(namespace, |names| {
+            names.handlers.insert(name.any_name().into());
+        })
     }
 
     /// Says that this board listens to events of a name.
@@ -248,14 +243,14 @@ impl Board {
     /// # Errors
     ///
     /// As [`Board::handle`].
-    pub fn listen_to<M: ?Sized>(
+    pub fn listen_to(
         &mut self,
         namespace: NamespaceId,
-        name: impl EventName<M>,
-    ) -> Result<(), BoardError> {
-        Ok(self.declare(namespace, |names| {
-            names.listeners.insert(name.name().into());
-        })?)
+        name: impl AnyName,
+    ) -> Result<(), DeclareError> {
+        self.declare(namespace, |names| {
+            names.listeners.insert(name.any_name().into());
+        })
     }
 
     /// Says that all names are declared: what comes for others is refused at once. Unsaid, that is
@@ -318,8 +313,8 @@ impl Board {
     }
 
     /// Whether the hub knows all that this peer has said that it handles, and that it is ready:
-    /// [`Incoming::Announced`] comes when it does. What is sent from then on comes to nobody before
-    /// that news does.
+    /// [`State::Announced`](crate::State::Announced) comes when it does. What is sent from then on
+    /// comes to nobody before that news does.
     pub fn is_announced(&self) -> bool {
         self.engine.node_ref().is_announced()
     }
@@ -370,7 +365,7 @@ impl Board {
         self.flush();
     }
 
-    pub(crate) fn new(setup: Setup) -> Result<Self, BoardError> {
+    pub(crate) fn new(setup: Setup) -> Result<Self, JoinError> {
         let (poller, handle) = Poller::new()?;
         let mut board = Self {
             engine: Engine::new(setup.config)?,

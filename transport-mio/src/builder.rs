@@ -1,13 +1,12 @@
 //! A board with a name, limits or handlers of its own.
 
-use switchboard_os::app::Setup;
+use switchboard_os::app::{JoinError, Setup};
 use switchboard_os::process::{ParentLink, parent_link};
 use switchboard_os::{ToAddress, setup_words};
 use switchboard_proto::Role;
-use switchboard_proto::name::{CallName, EventName};
+use switchboard_proto::name::AnyName;
 
 use crate::board::Board;
-use crate::error::BoardError;
 
 /// Puts a [`Board`] together.
 ///
@@ -27,14 +26,14 @@ impl Builder {
     setup_words!();
 
     /// This board answers requests of this name.
-    pub fn handle<M: ?Sized, R>(mut self, name: impl CallName<M, R>) -> Self {
-        self.requests.push(name.name().to_owned());
+    pub fn handle(mut self, name: impl AnyName) -> Self {
+        self.requests.push(name.any_name().to_owned());
         self
     }
 
     /// This board listens to events of this name.
-    pub fn listen_to<M: ?Sized>(mut self, name: impl EventName<M>) -> Self {
-        self.listeners.push(name.name().to_owned());
+    pub fn listen_to(mut self, name: impl AnyName) -> Self {
+        self.listeners.push(name.any_name().to_owned());
         self
     }
 
@@ -45,13 +44,13 @@ impl Builder {
     }
 
     /// Attaches to the hub at this address, now or when it is there, and again after every loss.
-    /// Returns at once, not yet connected: [`Incoming::Connected`](crate::Incoming::Connected)
+    /// Returns at once, not yet connected: [`State::Connected`](crate::State::Connected)
     /// follows.
     ///
     /// # Errors
     ///
     /// An address, name or limit that cannot be, or no descriptor left for the poller.
-    pub fn join(mut self, address: impl ToAddress) -> Result<Board, BoardError> {
+    pub fn join(mut self, address: impl ToAddress) -> Result<Board, JoinError> {
         let address = address.to_address()?;
         self.setup.config.role = Role::Member;
         let mut board = self.build()?;
@@ -64,7 +63,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::join`], and why nobody can listen there now.
-    pub fn listen(mut self, address: impl ToAddress) -> Result<Board, BoardError> {
+    pub fn listen(mut self, address: impl ToAddress) -> Result<Board, JoinError> {
         let address = address.to_address()?;
         self.setup.config.role = Role::Hub;
         let mut board = self.build()?;
@@ -78,7 +77,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::join`].
-    pub fn alone(mut self) -> Result<Board, BoardError> {
+    pub fn alone(mut self) -> Result<Board, JoinError> {
         self.setup.config.role = Role::Hub;
         self.build()
     }
@@ -89,7 +88,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::join`].
-    pub fn over(mut self, stream: switchboard_os::Stream) -> Result<Board, BoardError> {
+    pub fn over(mut self, stream: switchboard_os::Stream) -> Result<Board, JoinError> {
         self.setup.config.role = Role::Member;
         let mut board = self.build()?;
         board.adopt(stream, switchboard_os::engine::Side::Parent);
@@ -100,14 +99,14 @@ impl Builder {
     /// left, and the name that it gives, unless [`Builder::name`] was called. Call it first thing
     /// in `main`: if the channel is stdin and stdout, what prints from then on prints to stderr.
     ///
-    /// When the parent is gone, [`Incoming::GaveUp`](crate::Incoming::GaveUp) is the last news, and
+    /// When the parent is gone, [`State::GaveUp`](crate::State::GaveUp) is the last news, and
     /// [`Peer::serve`](crate::Peer::serve) returns.
     ///
     /// # Errors
     ///
-    /// [`BoardError::Parent`] where there is no parent, as in a program started by hand; and as
+    /// [`JoinError::Parent`] where there is no parent, as in a program started by hand; and as
     /// [`Builder::join`].
-    pub fn parent(mut self) -> Result<Board, BoardError> {
+    pub fn parent(mut self) -> Result<Board, JoinError> {
         let ParentLink { stream, name } = parent_link()?;
         if let (None, Some(name)) = (&self.setup.name, name) {
             self.setup.config.name = Some(name);
@@ -115,7 +114,7 @@ impl Builder {
         self.over(stream)
     }
 
-    fn build(mut self) -> Result<Board, BoardError> {
+    fn build(mut self) -> Result<Board, JoinError> {
         self.setup.check_name()?;
         let mut board = Board::new(self.setup)?;
         if self.requests.is_empty() && self.listeners.is_empty() && !self.all_events {

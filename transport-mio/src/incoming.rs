@@ -6,18 +6,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_os::app::FromReply;
-use switchboard_os::engine::EngineFault;
+use switchboard_os::app::{FromReply, RequestError, State, read_outcome};
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode, Encode};
 use switchboard_proto::fault::Fault;
-use switchboard_proto::wire::AttachRefusal;
 use switchboard_proto::{
-    Answer, Delivery, DeliveryKind, Disconnect, Fate, Generation, MessageId, NamespaceId, Outcome,
-    PeerId, ReplyRefusal, RequestId, Sender, Target, Ticket,
+    Answer, Delivery, DeliveryKind, Fate, MessageId, NamespaceId, Outcome, ReplyRefusal, RequestId,
+    Sender, Target, Ticket,
 };
 
-use crate::board::{Board, UnknownTicket};
-use crate::error::{NotRun, ReplyError, RequestError};
+use crate::board::Board;
+use crate::error::{ReplyError, UnknownTicket};
 
 /// Something that came, or happened.
 #[derive(Debug)]
@@ -45,77 +43,13 @@ pub enum Incoming {
     Cancelled(Ticket),
     /// A send to this target was refused as full; half of the buffer is free again.
     Sendable(Target),
-    /// This board has an identity: it is attached to a hub.
-    Connected {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-        /// Whether the id differs from the one it had before.
-        id_changed: bool,
-    },
-    /// The link to the hub has ended.
-    Disconnected(Disconnect),
-    /// The hub is another one than before.
-    HubChanged,
-    /// The hub cannot be reached; the next attempt follows after the delay.
-    Reconnecting {
-        /// Number of the next attempt, from 1.
-        attempt: u32,
-        /// The delay before it.
-        after: Duration,
-    },
-    /// No further attempt is made to reach the hub.
-    GaveUp,
-    /// The hub was reached and does not take this board; the reason says what helps. It is tried
-    /// again by the rules of `Config::reconnect`.
-    Refused(AttachRefusal),
-    /// The roster names everybody who lives.
-    RosterComplete,
-    /// The hub knows all that this peer has said that it handles: see [`Board::is_announced`].
-    ///
-    /// [`Board::is_announced`]: crate::Board::is_announced
-    Announced,
-    /// A peer is there, and its declarations are in.
-    PeerUp {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
-    /// A peer goes by another id or generation from now on: what it went by turned out to have been
-    /// another process's under an earlier hub. It is the same process.
-    PeerChanged {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-        /// What it went by until now.
-        was: (PeerId, Generation),
-    },
-    /// A peer's link is lost; it may come back.
-    PeerDetached {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
-    /// A peer has ended.
-    PeerDown {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
+    /// What happened to this board and around it.
+    State(State),
     /// What was to be drained is delivered, or the time is over.
     Drained {
         /// Whether everything was taken.
         clean: bool,
     },
-    /// Something went wrong outside of the protocol; the board goes on by itself.
-    Fault(EngineFault),
-    /// Any other event of the node.
-    Other(switchboard_proto::Event<OwnedFd>),
 }
 
 /// A message with what is needed to read it.
@@ -363,25 +297,7 @@ impl ReplyOutcome {
     ///
     /// Why there is none.
     pub fn decode<R: FromReply>(self) -> Result<R, RequestError> {
-        match self.outcome {
-            Outcome::Reply {
-                codec,
-                payload,
-                attachments,
-                attachments_lost,
-            } => {
-                let codec = CodecId(codec);
-                let (codecs, lost) = (&self.codecs, attachments_lost);
-                let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
-                value.map_err(|error| RequestError::Unreadable(Box::new(error)))
-            }
-            Outcome::Failed(failure) => Err(RequestError::Failed(failure.into())),
-            Outcome::NotRun { reason, message } => Err(RequestError::NotRun(NotRun::Returned {
-                reason,
-                message: message.map(Box::new),
-            })),
-            Outcome::Unknown(cause) => Err(RequestError::Unknown(cause)),
-        }
+        read_outcome(&self.codecs, &self.name, self.outcome)
     }
 }
 

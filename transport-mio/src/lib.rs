@@ -61,10 +61,6 @@
 //! Child processes as peers come with `switchboard-stdio`, futures with `switchboard-smol`.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::result_large_err,
-    reason = "a refusal gives the whole message back"
-)]
 
 mod board;
 mod builder;
@@ -74,18 +70,18 @@ mod outgoing;
 mod peer;
 mod poller;
 
-pub use board::{Board, UnknownTicket};
+pub use board::Board;
 pub use builder::Builder;
-pub use error::{BoardError, NotRun, ReplyError, RequestError, SendError};
+pub use error::{ReplyError, UnknownTicket};
 pub use incoming::{Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
 pub use outgoing::{Emit, Request};
 pub use peer::{
-    BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, Peer, Pending, Received, State,
-    States,
+    BlockingEmit, BlockingRequest, Cork, Cx, Events, Handler, Peer, Pending, Received, States,
 };
 
 pub use switchboard_os::app::{
-    Answered, BadName, FromReply, HandlerStats, OfContext, OfMessage, RegisterError, Stats, Sub,
+    Answered, BadName, ConnectionError, FromReply, HandlerStats, JoinError, OfContext, OfMessage,
+    Reason, RegisterError, RequestError, SendError, State, Stats, Sub,
 };
 pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, Side};
 pub use switchboard_os::process::InheritError;

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use switchboard_os::app::Draft;
+use switchboard_os::app::{Draft, SendError};
 use switchboard_os::{event_words, message_words, request_words};
 use switchboard_proto::codec::Encode;
 use switchboard_proto::outgoing::Receivers;
 use switchboard_proto::{MessageId, NamespaceId, RequestId};
 
 use crate::board::Board;
-use crate::error::SendError;
 
 /// A request of a [`Board`] that is not sent yet.
 #[must_use = "a request does nothing until `send`"]

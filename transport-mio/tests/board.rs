@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Loop, address_in, first_hub};
 use switchboard_mio::name::{Call, Event};
 use switchboard_mio::{
-    Answered, AttachRefusal, Board, BoardError, Fault, Hub, Incoming, NotRun, Raw, Refusal,
-    ReplyRefusal, RequestError, SendError, SendRefusal,
+    Answered, AttachRefusal, Board, Fault, Hub, Incoming, JoinError, Raw, Reason, Refusal,
+    ReplyRefusal, RequestError, SendError, SendRefusal, State,
 };
 use switchboard_proto::Config;
 
@@ -238,10 +238,11 @@ fn descriptors_over_tcp_are_refused_and_come_back() {
         .attach(fd)
         .send()
         .unwrap_err();
-    let SendError::Refused { reason, .. } = &error else {
-        panic!("{error}")
-    };
-    assert_eq!(*reason, SendRefusal::AttachmentsUnsupported);
+    let unsupported = SendRefusal::AttachmentsUnsupported;
+    assert!(
+        matches!(error.reason(), Reason::NotAccepted(reason) if *reason == unsupported),
+        "{error}"
+    );
     assert_eq!(error.into_attachments().len(), 1);
 }
 
@@ -393,14 +394,9 @@ fn a_name_that_nobody_handles_is_refused_at_once() {
     });
     assert_eq!(error.refusal(), Some(Refusal::NoHandler));
     let nobody = both.boards[1].request::<_, ()>("nobody", &()).send();
+    let nobody = nobody.unwrap_err();
     assert!(
-        matches!(
-            nobody,
-            Err(SendError::Refused {
-                reason: SendRefusal::NoHandler,
-                ..
-            })
-        ),
+        matches!(nobody.reason(), Reason::NotAccepted(SendRefusal::NoHandler)),
         "{nobody:?}"
     );
 }
@@ -408,13 +404,13 @@ fn a_name_that_nobody_handles_is_refused_at_once() {
 #[test]
 fn what_cannot_be_says_what_to_write() {
     let error = Board::join("demo.sock").unwrap_err();
-    assert!(matches!(error, BoardError::Address(_)), "{error}");
+    assert!(matches!(error, JoinError::Address(_)), "{error}");
     assert!(error.to_string().contains("unix:/absolute/path"), "{error}");
     let error = Board::builder()
         .name("a#1")
         .join("unix:/tmp/none")
         .unwrap_err();
-    assert!(matches!(error, BoardError::Name(_)), "{error}");
+    assert!(matches!(error, JoinError::Name(_)), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let address = address_in(&folder);
     let first = Board::listen(&address).unwrap();
@@ -422,10 +418,9 @@ fn what_cannot_be_says_what_to_write() {
     assert!(second.to_string().contains("in use"), "{second}");
     drop(first);
     assert!(Board::listen(&address).is_ok(), "its name is free again");
-    let error = RequestError::NotRun(NotRun::Returned {
-        reason: Refusal::Closed,
-        message: None,
-    });
+    let error = SendError::new(Reason::Refused(Refusal::Closed), None);
+    let error = RequestError::NotRun(error);
+    assert!(error.is_not_run() && error.refusal() == Some(Refusal::Closed));
     assert!(error.to_string().contains("closing"), "{error}");
 }
 
@@ -457,7 +452,7 @@ fn a_board_whose_name_is_taken_is_told_what_helps() {
         .unwrap();
     let mut all = Loop::new([hub, member, second]);
     let reason = all.until("the refusal", |_, at, incoming| match incoming {
-        Incoming::Refused(reason) => Some((at, reason)),
+        Incoming::State(State::Refused(reason)) => Some((at, reason)),
         _ => None,
     });
     assert_eq!(reason, (2, AttachRefusal::NameTaken));

@@ -36,7 +36,7 @@ fn two_peers(
     }
     let member = Board::builder().name("member").join(address_in(folder));
     let member = member.unwrap().blocking();
-    assert!(member.connected(PATIENCE));
+    member.connected(PATIENCE).unwrap();
     // Names and first credit have come.
     member.request(ECHO, &0).to(Hub).wait().unwrap();
     (hub, member)

@@ -32,7 +32,7 @@ fn handlers_call_each_other_back_three_deep_with_one_serving_thread_each() {
         .forever();
         start(peer);
     }
-    assert!(member.connected(PATIENCE));
+    member.connected(PATIENCE).unwrap();
     let ids: Vec<u32> = member.request("down", &5_u32).to(Hub).wait().unwrap();
     assert_eq!(ids, [2, 1, 2, 1, 2, 1]);
 }
@@ -65,7 +65,7 @@ fn hazard_x2_a_defect_ends_its_own_peer_and_nobody_elses() {
     let later = victim.request(ADD, &(2, 3)).wait();
     assert!(matches!(later, Err(RequestError::NotRun(_))), "{later:?}");
     let end = Instant::now() + PATIENCE;
-    while !matches!(states.next_within(PATIENCE), Some(State::PeerDown { id: gone, .. }) if gone == id)
+    while !matches!(states.next_within(PATIENCE), Some(State::PeerGone { id: gone, .. }) if gone == id)
     {
         assert!(Instant::now() < end, "nobody was told");
     }
@@ -105,7 +105,7 @@ fn who_waits_takes_over_from_who_gives_up() {
     .forever();
     start(&hub);
     let member = member("one", &hub.address().unwrap());
-    assert!(member.connected(PATIENCE));
+    member.connected(PATIENCE).unwrap();
     let mut states = member.state();
     while states.next_within(Duration::from_millis(100)).is_some() {}
     let request = member.request::<_, ()>("slow", &()).to(Hub);
@@ -150,7 +150,7 @@ fn hazard_x10_what_the_socket_does_not_take_holds_up_no_other_thread() {
     while !member.is_connected() {
         assert!(Instant::now() < end, "not connected");
         silent.drive().unwrap();
-        member.connected(Duration::from_millis(1));
+        let _ = member.connected(Duration::from_millis(1));
     }
     let blocked = member.clone();
     let large = switchboard_mio::Raw::from(vec![0; 1 << 20]);
@@ -187,7 +187,7 @@ fn a_deadline_made_while_another_thread_sleeps_in_the_poller_is_kept() {
     start(&hub);
     let member = member("one", &hub.address().unwrap());
     member.ready();
-    assert!(member.connected(PATIENCE));
+    member.connected(PATIENCE).unwrap();
     member.spawn().unwrap();
     let end = Instant::now() + PATIENCE;
     // The thread has nothing to wait for but bytes. One that is awake yet shows less, and never

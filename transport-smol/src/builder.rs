@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use switchboard_os::app::{Place, Setup};
+use switchboard_os::app::{JoinError, Place, Setup};
 use switchboard_os::engine::{Engine, Side};
 use switchboard_os::process::parent_link;
 use switchboard_os::{Address, AddressError, Stream, ToAddress, setup_words};
@@ -13,7 +13,6 @@ use switchboard_proto::registry::Roles;
 use switchboard_proto::{Names, Role};
 
 use crate::driver::Driver;
-use crate::error::JoinError;
 use crate::handler::{Handler, erase};
 use crate::peer::Peer;
 use crate::service::{Callee, Run, Service};

@@ -3,17 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use switchboard_os::app::Draft;
+use switchboard_os::app::{Draft, SendError};
 use switchboard_os::{event_words, message_words};
+use switchboard_proto::MessageId;
 use switchboard_proto::codec::Encode;
 use switchboard_proto::outgoing::Receivers;
-use switchboard_proto::{Fate, MessageId, Receipt};
 
-use crate::error::{NotSent, Reason};
 use crate::ops::{Ending, Progress, Submission, Submitted};
 use crate::outbound::Pending;
 use crate::peer::Peer;
@@ -40,7 +38,7 @@ pub struct Sending {
 }
 
 enum Stage {
-    Unsent(Box<Result<Submission, NotSent>>),
+    Unsent(Box<Result<Submission, SendError>>),
     Waits(Pending),
     Over,
 }
@@ -56,28 +54,21 @@ impl<'a, M: Encode + ?Sized> Emit<'a, M> {
     message_words!();
     event_words!();
 
-    /// Sends at once, or not at all. A receipt that was asked for is not waited for.
+    /// Sends at once, or not at all. A receipt that was asked for is not waited for: it is told by
+    /// [`State::Fate`](crate::State::Fate).
     ///
     /// # Errors
     ///
-    /// Why not, with the message and its descriptors; [`NotSent::is_full`] where there is no room
+    /// Why not, with the message and its descriptors; [`SendError::is_full`] where there is no room
     /// now.
-    pub fn try_send(mut self) -> Result<MessageId, NotSent> {
-        self.draft.event.receipt = Receipt::None;
-        let peer = self.peer;
-        let submission = self.into_submission()?;
-        match submit(peer, submission, None) {
-            Submitted::Done(id) => Ok(id),
-            Submitted::Refused(error) => Err(not_accepted(error)),
-            // Not of one that neither waits for room nor for a receipt.
-            Submitted::Waits(op) => {
-                drop(Pending::new(peer.shared().clone(), op));
-                Err(NotSent::unmade(Reason::Unconfirmed, Vec::new()))
-            }
-        }
+    pub fn try_send(self) -> Result<MessageId, SendError> {
+        let options = self.draft.event;
+        let message = self.peer.make(self.draft, Receivers::into_event_target)?;
+        let shared = self.peer.shared();
+        Ok(shared.submit(|state| state.ops.send_now(&mut state.engine, message, options))?)
     }
 
-    fn into_submission(self) -> Result<Submission, NotSent> {
+    fn into_submission(self) -> Result<Submission, SendError> {
         let options = self.draft.event;
         let message = self.peer.make(self.draft, Receivers::into_event_target)?;
         Ok(Submission::Event(message, options))
@@ -85,7 +76,7 @@ impl<'a, M: Encode + ?Sized> Emit<'a, M> {
 }
 
 impl<M: Encode + ?Sized> IntoFuture for Emit<'_, M> {
-    type Output = Result<MessageId, NotSent>;
+    type Output = Result<MessageId, SendError>;
     type IntoFuture = Sending;
 
     fn into_future(self) -> Sending {
@@ -95,7 +86,7 @@ impl<M: Encode + ?Sized> IntoFuture for Emit<'_, M> {
 }
 
 impl Sending {
-    pub(crate) fn new(peer: Peer, submission: Result<Submission, NotSent>) -> Self {
+    pub(crate) fn new(peer: Peer, submission: Result<Submission, SendError>) -> Self {
         Self {
             stage: Stage::Unsent(Box::new(submission)),
             peer,
@@ -104,17 +95,17 @@ impl Sending {
 }
 
 impl Future for Sending {
-    type Output = Result<MessageId, NotSent>;
+    type Output = Result<MessageId, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Stage::Unsent(_) = this.stage
             && let Stage::Unsent(unsent) = std::mem::replace(&mut this.stage, Stage::Over)
         {
-            let waker = Some(cx.waker());
+            let waker = cx.waker();
             return match (*unsent).map(|submission| submit(&this.peer, submission, waker)) {
                 Ok(Submitted::Done(id)) => Poll::Ready(Ok(id)),
-                Ok(Submitted::Refused(error)) => Poll::Ready(Err(not_accepted(error))),
+                Ok(Submitted::Refused(error)) => Poll::Ready(Err(error.into())),
                 Ok(Submitted::Waits(op)) => {
                     let mut pending = Pending::new(this.peer.shared().clone(), op);
                     let begun = pending.begin(cx);
@@ -133,7 +124,7 @@ impl Future for Sending {
 }
 
 impl Sending {
-    fn end(&mut self, polled: Poll<Progress>) -> Poll<Result<MessageId, NotSent>> {
+    fn end(&mut self, polled: Poll<Progress>) -> Poll<Result<MessageId, SendError>> {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(progress) => {
@@ -144,32 +135,22 @@ impl Sending {
     }
 }
 
-fn submit(peer: &Peer, submission: Submission, waits: Option<&Waker>) -> Submitted {
+fn submit(peer: &Peer, submission: Submission, waits: &Waker) -> Submitted {
     peer.shared().submit(|state| {
         let State { ops, engine, .. } = state;
-        ops.submit(engine, submission, waits)
+        ops.submit(engine, submission, Some(waits))
     })
 }
 
-fn not_accepted(error: switchboard_proto::SendError<OwnedFd>) -> NotSent {
-    NotSent::new(Reason::NotAccepted(error.reason), Some(error.message))
-}
-
-fn end_of(progress: Progress) -> Result<MessageId, NotSent> {
+fn end_of(progress: Progress) -> Result<MessageId, SendError> {
     let (id, fate) = match progress {
         Progress::Accepted(id) => return Ok(id),
-        Progress::Refused(error) => return Err(not_accepted(error)),
+        Progress::Refused(error) => return Err(error.into()),
         Progress::Ended(id, Ending::Fate(fate)) => (id, fate),
         // Outcomes are of requests.
         Progress::Ended(id, Ending::Outcome(_)) => return Ok(id),
     };
-    match fate {
-        Fate::Delivered | Fate::Handled => Ok(id),
-        Fate::HandlerFailed => Err(NotSent::new(Reason::HandlerFailed, None)),
-        Fate::Refused { reason, message } => Err(NotSent::new(Reason::Refused(reason), message)),
-        Fate::NotAccepted { reason, .. } => Err(NotSent::new(Reason::NotAccepted(reason), None)),
-        Fate::Unconfirmed => Err(NotSent::new(Reason::Unconfirmed, None)),
-    }
+    SendError::of_fate(fate).map_or(Ok(id), Err)
 }
 
 impl<M: ?Sized> fmt::Debug for Emit<'_, M> {

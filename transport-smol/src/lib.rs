@@ -44,7 +44,6 @@ mod cx;
 mod dispatch;
 mod driver;
 mod emit;
-mod error;
 mod events;
 mod handler;
 mod lead;
@@ -66,17 +65,17 @@ pub use cx::{Cancelled, Cx};
 
 pub use driver::Driver;
 pub use emit::{Emit, Sending};
-pub use error::{ConnectionError, JoinError, NotSent, Reason, RequestError};
 pub use events::{Events, Received};
 pub use handler::Handler;
 pub use peer::Peer;
 pub use request::{Reply, Request};
-pub use state::{State, States};
+pub use state::States;
 
 pub use switchboard_os::app::{
-    Answered, BadName, FromReply, HandlerStats, OfContext, OfMessage, RegisterError, Stats, Sub,
+    Answered, BadName, ConnectionError, FromReply, HandlerStats, JoinError, OfContext, OfMessage,
+    Reason, RegisterError, RequestError, SendError, State, Stats, Sub,
 };
-pub use switchboard_os::engine::Side;
+pub use switchboard_os::engine::{EngineFault, Side};
 pub use switchboard_os::{Address, ToAddress};
 pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
 pub use switchboard_proto::fault::Fault;
@@ -84,7 +83,7 @@ pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName}
 pub use switchboard_proto::outgoing::{Everyone, Hub, IntoTargets, Parent, TargetError, Targets};
 pub use switchboard_proto::wire::{AttachRefusal, Refusal};
 pub use switchboard_proto::{
-    Config, Disconnect, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,
+    Config, Disconnect, Fate, Generation, MessageId, Peer as PeerInfo, PeerId, Presence, Receipt,
     Reconnect, SendOptions, SendRefusal, Sender, Target, UnknownCause,
 };
 

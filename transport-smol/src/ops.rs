@@ -125,6 +125,22 @@ impl Ops {
         }
     }
 
+    /// Gives an event to the node, which nobody waits for: not for room, and not for a receipt.
+    pub(crate) fn send_now(
+        &mut self,
+        engine: &mut Engine,
+        message: Message<OwnedFd>,
+        options: SendOptions,
+    ) -> Result<MessageId, SendError<OwnedFd>> {
+        match self.backlog.get(&message.target) {
+            Some(queue) => {
+                let waiting = queue.len();
+                Err(Submission::Event(message, options).refused_behind(waiting))
+            }
+            None => engine.send(message, options),
+        }
+    }
+
     /// What there is to know; else this one is woken.
     pub(crate) fn poll(&mut self, id: OpId, waker: &Waker) -> (Option<Progress>, Option<Waker>) {
         let Some(op) = self.slots.get_mut(id.0) else {

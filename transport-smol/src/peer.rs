@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use switchboard_os::app::{self, Draft, Former, RegisterError, Registration, Stats, Sub, sub};
+use switchboard_os::app::{
+    self, ConnectionError, Draft, Former, RegisterError, Registration, SendError, Stats, Sub, sub,
+};
 use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::{Address, Stream};
 use switchboard_proto::codec::{Decode, Encode, Value};
@@ -20,7 +22,6 @@ use switchboard_proto::{
 };
 
 use crate::emit::{Emit, Sending};
-use crate::error::{ConnectionError, NotSent};
 use crate::events::Events;
 use crate::handler::{Handler, erase};
 use crate::ops::Submission;
@@ -84,7 +85,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// Of the future: [`NotSent`](crate::NotSent), with what was not sent.
+    /// Of the future: [`SendError`](crate::SendError), with what was not sent.
     pub fn emit<'a, M>(&'a self, name: impl EventName<M>, data: &'a M) -> Emit<'a, M>
     where
         M: Encode + ?Sized,
@@ -406,10 +407,10 @@ impl Peer {
         &self,
         draft: Draft<'_, M>,
         target: fn(Receivers) -> Target,
-    ) -> Result<Message<OwnedFd>, NotSent> {
+    ) -> Result<Message<OwnedFd>, SendError> {
         let codecs = &self.shared().codecs;
         let made = draft.into_message(codecs, self.namespace, self.namespace(), target);
-        made.map_err(NotSent::from)
+        made.map_err(SendError::from)
     }
 
     /// Registers one who is called.

@@ -7,13 +7,11 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use switchboard_os::app::{Answered, Draft, FromReply};
+use switchboard_os::app::{Answered, Draft, FromReply, RequestError, SendError, read_outcome};
 use switchboard_os::{message_words, request_words};
-use switchboard_proto::Outcome;
-use switchboard_proto::codec::{CodecId, Encode};
+use switchboard_proto::codec::Encode;
 use switchboard_proto::outgoing::Receivers;
 
-use crate::error::{NotSent, Reason, RequestError};
 use crate::ops::{Ending, Progress, Submission, Submitted};
 use crate::outbound::Pending;
 use crate::peer::Peer;
@@ -43,7 +41,7 @@ pub struct Reply<R> {
 
 enum Stage {
     /// Not yet given to the node.
-    Unsent(Box<Result<Submission, NotSent>>),
+    Unsent(Box<Result<Submission, SendError>>),
     Waits(Pending),
     Over,
 }
@@ -77,7 +75,7 @@ impl<M: Encode + ?Sized, R: FromReply> Request<'_, M, R> {
     /// # Errors
     ///
     /// [`RequestError::NotRun`] with the message where it was not accepted, `Full` included; see
-    /// [`NotSent::is_full`].
+    /// [`SendError::is_full`].
     pub fn try_send(self) -> Result<Reply<R>, RequestError> {
         let mut reply = self.into_reply();
         match reply.submit(None) {
@@ -130,10 +128,7 @@ impl<R: FromReply> Reply<R> {
                 self.stage = Stage::Waits(Pending::new(shared.clone(), op));
                 None
             }
-            Submitted::Refused(error) => {
-                let reason = Reason::NotAccepted(error.reason);
-                Some(Err(NotSent::new(reason, Some(error.message)).into()))
-            }
+            Submitted::Refused(error) => Some(Err(SendError::from(error).into())),
             // A request always has an outcome to wait for.
             Submitted::Done(_) => None,
         }
@@ -142,10 +137,7 @@ impl<R: FromReply> Reply<R> {
     fn outcome(&self, progress: Progress) -> Result<R, RequestError> {
         let outcome = match progress {
             Progress::Ended(_, Ending::Outcome(outcome)) => outcome,
-            Progress::Refused(error) => {
-                let reason = Reason::NotAccepted(error.reason);
-                return Err(NotSent::new(reason, Some(error.message)).into());
-            }
+            Progress::Refused(error) => return Err(SendError::from(error).into()),
             // Fates are of events, and acceptance alone is no end of a request.
             Progress::Ended(_, Ending::Fate(_)) | Progress::Accepted(_) => {
                 return Err(RequestError::Unknown(
@@ -153,25 +145,7 @@ impl<R: FromReply> Reply<R> {
                 ));
             }
         };
-        match outcome {
-            Outcome::Reply {
-                codec,
-                payload,
-                attachments,
-                attachments_lost,
-            } => {
-                let codecs = &self.peer.shared().codecs;
-                let codec = CodecId(codec);
-                let lost = attachments_lost;
-                let value = R::from_reply(codecs, &self.name, codec, &payload, attachments, lost);
-                value.map_err(|error| RequestError::Unreadable(Box::new(error)))
-            }
-            Outcome::Failed(failure) => Err(RequestError::Failed(failure.into())),
-            Outcome::NotRun { reason, message } => {
-                Err(NotSent::new(Reason::Refused(reason), message).into())
-            }
-            Outcome::Unknown(cause) => Err(RequestError::Unknown(cause)),
-        }
+        read_outcome(&self.peer.shared().codecs, &self.name, outcome)
     }
 }
 

@@ -14,16 +14,16 @@ use std::task::Waker;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use switchboard_os::app::{Connection, ConnectionError, State as PeerState};
 use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_os::{Address, Clock};
 use switchboard_proto::codec::CodecTable;
 use switchboard_proto::{Event, Instant, MessageId, RequestId, Target};
 
-use crate::error::ConnectionError;
 use crate::ops::{Ending, Ops};
 use crate::pump::Pump;
 use crate::service::Service;
-use crate::state::{State as PeerState, Watchers};
+use crate::state::Watchers;
 use crate::wakeups::Wakeups;
 
 /// Messages that lie no further apart are a burst. A program that sends one now and then is slower.
@@ -65,15 +65,6 @@ pub(crate) struct State {
     /// When a message was last written in the thread that sent it, since the last round.
     written: Option<Instant>,
     pub(crate) closed: bool,
-}
-
-/// Why there is no connection, as far as that is known.
-#[derive(Debug, Default)]
-pub(crate) struct Connection {
-    pub(crate) refused: Option<switchboard_proto::wire::AttachRefusal>,
-    pub(crate) gave_up: bool,
-    /// What the last attempt failed with, in words.
-    pub(crate) fault: Option<String>,
 }
 
 impl Shared {
@@ -199,10 +190,10 @@ impl State {
             }
         }
         while let Some(fault) = self.engine.next_fault() {
-            let text = fault.to_string();
-            self.connection.fault = Some(text.clone());
-            self.tell(PeerState::Fault(text));
-            if matches!(fault, EngineFault::Defect { .. }) {
+            self.connection.note_fault(&fault);
+            let is_defect = matches!(fault, EngineFault::Defect { .. });
+            self.tell(PeerState::Fault(Arc::new(fault)));
+            if is_defect {
                 self.close();
             }
         }
@@ -232,18 +223,7 @@ impl State {
         if self.closed {
             return Some(Err(ConnectionError::Closed));
         }
-        if self.engine.node_ref().is_connected() {
-            return Some(Ok(()));
-        }
-        let gave_up = self.connection.gave_up;
-        // A child has its name from its parent and cannot choose another: it waits until it is free.
-        if let Some(reason) = self.connection.refused
-            && (gave_up || self.engine.dials())
-        {
-            return Some(Err(ConnectionError::Refused(reason)));
-        }
-        let last = || self.connection.fault.clone().unwrap_or_default();
-        gave_up.then(|| Err(ConnectionError::GaveUp { last: last() }))
+        self.connection.verdict(&self.engine)
     }
 
     /// Wakes this one when the connection, or the drain, has changed.
@@ -312,10 +292,9 @@ impl State {
             }
             Event::Fate { message, fate } => {
                 let unasked = self.ops.end(message, Ending::Fate(fate), &mut self.wakes);
-                if let Some(Ending::Fate(fate)) = unasked
-                    && let Some(state) = PeerState::of_fate(message, &fate)
-                {
-                    self.tell(state);
+                if let Some(Ending::Fate(fate)) = unasked {
+                    let fate = Arc::new(fate);
+                    self.tell(PeerState::Fate { message, fate });
                 }
             }
             Event::Cancelled(ticket) => self.wakes.extend(self.service.cancelled(ticket)),
@@ -324,27 +303,16 @@ impl State {
                 self.drained = Some(clean);
                 self.connection_changed();
             }
-            other => self.spread_connection(other),
-        }
-    }
-
-    fn spread_connection(&mut self, event: Event<OwnedFd>) {
-        match &event {
-            Event::Connected { .. } => self.connection = Connection::default(),
-            Event::AttachRefused(reason) => self.connection.refused = Some(*reason),
-            Event::GaveUp => self.connection.gave_up = true,
-            Event::Disconnected(_) | Event::Fenced | Event::HubChanged | Event::Announced => {}
-            _ => {
-                if let Some(state) = PeerState::of_event(&event) {
+            other => {
+                let changed = self.connection.note(&other);
+                if let Some(state) = PeerState::of(&other) {
                     self.tell(state);
                 }
-                return;
+                if changed {
+                    self.connection_changed();
+                }
             }
         }
-        if let Some(state) = PeerState::of_event(&event) {
-            self.tell(state);
-        }
-        self.connection_changed();
     }
 
     fn sendable(&mut self, target: &Target) {

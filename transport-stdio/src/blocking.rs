@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use switchboard_mio::{BlockingEmit, BlockingRequest, Board, BoardError, Peer};
+use switchboard_mio::{BlockingEmit, BlockingRequest, Board, JoinError, Peer};
 use switchboard_proto::codec::{Decode, Encode};
 use switchboard_proto::name::{CallName, EventName};
 
@@ -44,8 +44,8 @@ impl Spawn {
 ///
 /// # Errors
 ///
-/// [`BoardError::Parent`] where there is no parent, as in a program started by hand.
-pub fn parent() -> Result<Peer, BoardError> {
+/// [`JoinError::Parent`] where there is no parent, as in a program started by hand.
+pub fn parent() -> Result<Peer, JoinError> {
     Board::parent().map(Board::blocking)
 }
 

@@ -59,7 +59,7 @@ pub enum StartError {
     /// The child's own node cannot be made.
     #[cfg(feature = "blocking")]
     #[error("cannot make a node for the child: {0}")]
-    Node(#[from] switchboard_mio::BoardError),
+    Node(#[from] switchboard_mio::JoinError),
 }
 
 /// Numbers children that were given no name.

@@ -11,9 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use support::{PATIENCE, at_once, role, sleep_forever};
-use switchboard_mio::{
-    Board, BoardError, Cx, Fault, Hub, InheritError, RequestError, UnknownCause,
-};
+use switchboard_mio::{Board, Cx, Fault, Hub, InheritError, JoinError, RequestError, UnknownCause};
 use switchboard_stdio::{Channel, ChildEvent, Spawn, StartError};
 
 switchboard_os::run_role_before_main!(support::ROLE, play);
@@ -266,7 +264,7 @@ fn a_child_of_another_thread_s_peer_is_told_by_its_events() {
 #[test]
 fn a_program_started_by_hand_is_told_how_it_is_to_be_started() {
     let error = switchboard_stdio::parent().unwrap_err();
-    assert!(matches!(error, BoardError::Parent(InheritError::NoParent)));
+    assert!(matches!(error, JoinError::Parent(InheritError::NoParent)));
     assert!(
         error.to_string().contains("was not started by one"),
         "{error}"

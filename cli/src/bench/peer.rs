@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use switchboard_mio::name::{Call, Event};
 use switchboard_mio::{Board, Cx, Fault, Raw};
@@ -52,7 +52,7 @@ pub fn run(args: &BenchPeer) -> Result<End> {
     peer.on(COUNT, move |(): ()| Ok(counted.load(Ordering::Relaxed)))
         .forever();
     peer.ready();
-    ensure!(peer.connected(super::PATIENCE), "the hub does not answer");
+    peer.connected(super::PATIENCE)?;
     while peer.is_connected() {
         peer.serve_for(Duration::from_millis(100));
     }

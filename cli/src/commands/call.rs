@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
-use switchboard_mio::{Incoming, NamespaceId, RequestError, RequestId, SendError};
+use switchboard_mio::{Incoming, NamespaceId, RequestError, RequestId, SendError, State};
 
 use crate::args::{Call, Global};
 use crate::duration;
@@ -84,7 +84,7 @@ fn outcome_of(session: &mut Session, request: RequestId) -> Result<Result<Data, 
                     false => error.into(),
                 }));
             }
-            Some(Incoming::Disconnected(_)) => {
+            Some(Incoming::State(State::Disconnected(_))) => {
                 // A command does not wait for the next hub. Closing ends the request, and the node
                 // knows whether it ever left.
                 hub_lost = true;

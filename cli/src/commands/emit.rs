@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use switchboard_mio::{
-    Everyone, Fate, Incoming, MessageId, NamespaceId, Receipt, Refusal, SendError,
+    Everyone, Fate, Incoming, MessageId, NamespaceId, Reason, Receipt, Refusal, SendError, State,
 };
 
 use crate::args::{Emit, Global};
@@ -49,7 +49,7 @@ pub fn run(global: &Global, args: &Emit) -> Result<End> {
     match send(&mut session, args, space, &data) {
         Ok(_) if tally.expected == 0 => {}
         Ok(id) => follow(&mut session, args, id, &mut tally)?,
-        Err(error @ SendError::Target { .. }) => {
+        Err(error) if matches!(error.reason(), Reason::Target(_)) => {
             return Err(Failure::new(End::Usage, format!("--to: {error}")).into());
         }
         Err(error) => tally.refuse(error.to_string()),
@@ -103,7 +103,7 @@ fn follow(session: &mut Session, args: &Emit, event: MessageId, tally: &mut Tall
     while tally.known() < tally.expected {
         match session.next(until)? {
             Some(Incoming::Fate { id, fate }) if id == event => tally.count(fate, args.all),
-            Some(Incoming::Disconnected(_)) => {
+            Some(Incoming::State(State::Disconnected(_))) => {
                 // A command does not wait for the next hub. Closing ends the event, and the node
                 // knows to whom it never left; that is said at once.
                 hub_lost = true;

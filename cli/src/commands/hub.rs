@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use switchboard_mio::{Board, Generation, Incoming, PeerId, PeerName};
-use switchboard_proto::Event;
+use switchboard_mio::{Board, Generation, Incoming, PeerId, PeerName, State};
 use switchboard_proto::wire::CloseCode;
 
 use crate::args::{Global, Hub};
@@ -35,28 +34,28 @@ pub fn run(global: &Global, args: &Hub) -> Result<End> {
     let mut names = BTreeMap::new();
     loop {
         match session.next(None)? {
-            Some(Incoming::PeerUp { id, generation }) if Some(id) != own => {
+            Some(Incoming::State(State::PeerUp { id, generation })) if Some(id) != own => {
                 let peer = session.board.roster().by_id(id);
                 if let Some(name) = peer.and_then(|peer| peer.name.clone()) {
                     names.insert(id, name);
                 }
                 tell_peer(global, "up", id, generation, names.get(&id))?;
             }
-            Some(Incoming::PeerChanged {
+            Some(Incoming::State(State::PeerChanged {
                 id,
                 generation,
                 was,
-            }) => {
+            })) => {
                 if let Some(name) = names.remove(&was.0) {
                     names.insert(id, name);
                 }
                 tell_peer(global, "changed", id, generation, names.get(&id))?;
             }
-            Some(Incoming::PeerDown { id, generation }) => {
+            Some(Incoming::State(State::PeerGone { id, generation })) => {
                 tell_peer(global, "down", id, generation, names.remove(&id).as_ref())?;
             }
-            Some(Incoming::Fault(fault)) => print::talk(&fault.to_string()),
-            Some(Incoming::Other(Event::LinkClosed {
+            Some(Incoming::State(State::Fault(fault))) => print::talk(&fault.to_string()),
+            Some(Incoming::State(State::LinkClosed {
                 code,
                 by_peer: false,
                 ..

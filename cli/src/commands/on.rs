@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
-use switchboard_mio::{Incoming, IncomingEvent};
+use switchboard_mio::{Incoming, IncomingEvent, State};
 
 use crate::args::{Global, On};
 use crate::end::{End, Failure};
@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: &On) -> Result<End> {
     let mut session = Session::join(global, &args.place.joining)?;
     let space = session.namespace(&args.place.ns)?;
     for event in &args.event {
-        let listening = session.board.listen_to::<()>(space, event.as_str());
+        let listening = session.board.listen_to(space, event.as_str());
         listening.map_err(|error| Failure::new(End::Usage, format!("{event:?}: {error}")))?;
     }
     session.board.ready();
@@ -42,8 +42,10 @@ pub fn run(global: &Global, args: &On) -> Result<End> {
                 let _ = event.handled(&mut session.board, Ok(()));
                 left -= 1;
             }
-            Some(Incoming::Disconnected(_)) => talk(global, "the hub is gone: trying again"),
-            Some(Incoming::Connected { .. }) => talk(global, "connected again"),
+            Some(Incoming::State(State::Disconnected(_))) => {
+                talk(global, "the hub is gone: trying again")
+            }
+            Some(Incoming::State(State::Connected { .. })) => talk(global, "connected again"),
             Some(_) => {}
             None => break,
         }

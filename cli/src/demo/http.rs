@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use switchboard_mio::{SendError, SendRefusal};
+use switchboard_mio::{Reason, SendRefusal};
 
 use super::stage::{PATIENCE, Stage};
 use super::words::SERVE_HTTP;
@@ -49,11 +49,8 @@ pub fn run(stage: &mut Stage, over_pipe: &str, over_socket: &str) -> Result<Http
         bail!("a pipe carried a descriptor");
     };
     let unsupported = matches!(
-        &refusal,
-        SendError::Refused {
-            reason: SendRefusal::AttachmentsUnsupported,
-            ..
-        }
+        refusal.reason(),
+        Reason::NotAccepted(SendRefusal::AttachmentsUnsupported)
     );
     ensure!(unsupported, "the refusal says {refusal}");
     let returned = refusal.into_attachments().pop();

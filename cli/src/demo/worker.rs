@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use switchboard_mio::codec::{self, CodecId};
 use switchboard_mio::{Board, Cx, Fault, Peer, RequestError, SendError, Sender};
 
@@ -44,7 +44,7 @@ pub fn run(args: &DemoWorker) -> Result<End> {
     answer(&peer, args)?;
     hear(&peer)?;
     peer.ready();
-    ensure!(peer.connected(ATTACHMENT), "no hub within {ATTACHMENT:?}");
+    peer.connected(ATTACHMENT)?;
     while peer.is_connected() {
         peer.serve_for(LOOK);
     }

@@ -1,12 +1,11 @@
-//! Why there is no reply, in words that all drivers share.
+//! Why there is no reply, in words that all applications of the suite share.
 
 use std::os::fd::OwnedFd;
 
-use switchboard_mio as mio;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::wire::Refusal;
-use switchboard_proto::{Fate, SendRefusal, UnknownCause};
-use switchboard_smol as smol;
+use switchboard_proto::{SendRefusal, UnknownCause};
+use switchboard_smol::{Reason, RequestError, SendError};
 
 /// What became of a request or an event instead of what was wanted.
 #[derive(Debug)]
@@ -148,45 +147,13 @@ impl From<Refusal> for Why {
     }
 }
 
-impl From<mio::SendError> for Failure {
-    fn from(error: mio::SendError) -> Self {
-        let why = match &error {
-            mio::SendError::Refused { reason, .. } => reason.into(),
-            mio::SendError::NotDelivered { fate } => match &**fate {
-                Fate::Refused { reason, .. } => (*reason).into(),
-                Fate::NotAccepted { reason, .. } => reason.into(),
-                Fate::HandlerFailed => return Self::Failed(None),
-                _ => return Self::Unconfirmed,
-            },
-            other => Why::Other(other.to_string()),
-        };
-        let attachments = error.into_attachments();
-        Self::NotRun { why, attachments }
-    }
-}
-
-impl From<mio::RequestError> for Failure {
-    fn from(error: mio::RequestError) -> Self {
-        match error {
-            mio::RequestError::Failed(fault) => Self::Failed(Some(fault)),
-            mio::RequestError::NotRun(mio::NotRun::Refused(error)) => error.into(),
-            mio::RequestError::NotRun(mio::NotRun::Returned { reason, message }) => Self::NotRun {
-                why: reason.into(),
-                attachments: message.map_or_else(Vec::new, |message| message.attachments),
-            },
-            mio::RequestError::Unknown(cause) => Self::Unknown(cause),
-            other => Self::Unreadable(other.to_string()),
-        }
-    }
-}
-
-impl From<smol::NotSent> for Failure {
-    fn from(error: smol::NotSent) -> Self {
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
         let why = match error.reason() {
-            smol::Reason::NotAccepted(reason) => reason.into(),
-            smol::Reason::Refused(reason) => (*reason).into(),
-            smol::Reason::HandlerFailed => return Self::Failed(None),
-            smol::Reason::Unconfirmed => return Self::Unconfirmed,
+            Reason::NotAccepted(reason) => reason.into(),
+            Reason::Refused(reason) => (*reason).into(),
+            Reason::HandlerFailed => return Self::Failed(None),
+            Reason::Unconfirmed => return Self::Unconfirmed,
             other => Why::Other(other.to_string()),
         };
         let attachments = error.into_attachments();
@@ -194,12 +161,12 @@ impl From<smol::NotSent> for Failure {
     }
 }
 
-impl From<smol::RequestError> for Failure {
-    fn from(error: smol::RequestError) -> Self {
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
         match error {
-            smol::RequestError::Failed(fault) => Self::Failed(Some(fault)),
-            smol::RequestError::NotRun(not_sent) => not_sent.into(),
-            smol::RequestError::Unknown(cause) => Self::Unknown(cause),
+            RequestError::Failed(fault) => Self::Failed(Some(fault)),
+            RequestError::NotRun(error) => error.into(),
+            RequestError::Unknown(cause) => Self::Unknown(cause),
             other => Self::Unreadable(other.to_string()),
         }
     }

@@ -104,8 +104,8 @@ impl Polled {
     fn register(&self, name: &str, handle: Handle, once: bool) -> Result<(), String> {
         let mut board = self.turns.board.borrow_mut();
         let declared = board
-            .handle::<Value, Value>(self.namespace, name)
-            .and_then(|()| board.listen_to::<Value>(self.namespace, name));
+            .handle(self.namespace, name)
+            .and_then(|()| board.listen_to(self.namespace, name));
         declared.map_err(|error| error.to_string())?;
         let registered = Registered {
             handle,

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use switchboard_os::app::State;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::{Delivery, DeliveryKind, Event, Outcome, RequestId};
 
@@ -14,10 +15,13 @@ impl Board {
     pub fn poll_incoming(&mut self) -> Option<Incoming> {
         loop {
             if let Some(event) = self.next_event() {
-                return Some(self.translate(event));
+                match self.translate(event) {
+                    Some(incoming) => return Some(incoming),
+                    None => continue,
+                }
             }
             if let Some(fault) = self.engine.next_fault() {
-                return Some(Incoming::Fault(fault));
+                return Some(Incoming::State(State::Fault(Arc::new(fault))));
             }
             let Some(delivery) = self.next_delivery() else {
                 if self.flush_pending() && self.has_incoming() {
@@ -90,8 +94,9 @@ impl Board {
         }
     }
 
-    fn translate(&mut self, event: Event<OwnedFd>) -> Incoming {
-        match event {
+    /// `None`: it is for nobody but this board.
+    fn translate(&mut self, event: Event<OwnedFd>) -> Option<Incoming> {
+        Some(match event {
             Event::Outcome { request, outcome } => Incoming::Reply {
                 id: request,
                 outcome: self.reply_outcome(request, outcome),
@@ -99,36 +104,8 @@ impl Board {
             Event::Fate { message, fate } => Incoming::Fate { id: message, fate },
             Event::Cancelled(ticket) => Incoming::Cancelled(ticket),
             Event::Sendable(target) => Incoming::Sendable(target),
-            Event::Connected {
-                id,
-                generation,
-                id_changed,
-            } => Incoming::Connected {
-                id,
-                generation,
-                id_changed,
-            },
-            Event::Disconnected(cause) => Incoming::Disconnected(cause),
-            Event::HubChanged => Incoming::HubChanged,
-            Event::AttachRefused(reason) => Incoming::Refused(reason),
-            Event::Reconnecting { attempt, after } => Incoming::Reconnecting { attempt, after },
-            Event::GaveUp => Incoming::GaveUp,
-            Event::RosterComplete => Incoming::RosterComplete,
-            Event::Announced => Incoming::Announced,
-            Event::PeerUp { id, generation } => Incoming::PeerUp { id, generation },
-            Event::PeerChanged {
-                id,
-                generation,
-                was,
-            } => Incoming::PeerChanged {
-                id,
-                generation,
-                was,
-            },
-            Event::PeerDetached { id, generation } => Incoming::PeerDetached { id, generation },
-            Event::PeerGone { id, generation } => Incoming::PeerDown { id, generation },
             Event::Drained { clean } => Incoming::Drained { clean },
-            other => Incoming::Other(other),
-        }
+            other => Incoming::State(State::of(&other)?),
+        })
     }
 }

@@ -13,25 +13,26 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use switchboard_os::app::{self, Former, RegisterError, Registration, Stats, Sub, sub};
+use switchboard_os::app::{
+    self, ConnectionError, Former, RegisterError, Registration, SendError, Stats, Sub, sub,
+};
 use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::{Address, Stream};
 use switchboard_proto::codec::{Decode, Encode, Value};
 use switchboard_proto::name::{CallName, EventName, HandlerName};
 use switchboard_proto::registry::SubId;
 use switchboard_proto::{
-    Generation, Hangup, InstanceId, LinkId, Message, MessageId, Names, NamespaceId, PeerId,
-    SendOptions,
+    Generation, Hangup, InstanceId, LinkId, Message, MessageId, NameError, Names, NamespaceId,
+    PeerId, SendOptions,
 };
 
 pub use cork::Cork;
 pub use cx::Cx;
 pub use handler::Handler;
 pub use outgoing::{BlockingEmit, BlockingRequest, Pending};
-pub use subs::{Events, Received, State, States};
+pub use subs::{Events, Received, States};
 
 use crate::board::{Board, MAIN};
-use crate::error::{BoardError, SendError};
 use handler::{Callee, Run, erase};
 use shared::{Inner, Serve, Shared, is_inside};
 
@@ -161,12 +162,12 @@ impl Peer {
     /// # Errors
     ///
     /// The name is empty, longer than 255 bytes, contains NUL or starts with `$`.
-    pub fn ns(&self, name: &str) -> Result<Self, BoardError> {
+    pub fn ns(&self, name: &str) -> Result<Self, NameError> {
         let shown: Arc<str> = name.into();
         let namespace = self.shared.operate(|inner| {
             let id = inner.board.ns(name)?;
             inner.service.opened(id, &shown, Names::default());
-            Ok::<_, BoardError>(id)
+            Ok(id)
         })?;
         Ok(Self {
             namespace,
@@ -243,7 +244,7 @@ impl Peer {
     }
 
     /// Runs handlers in this thread, until the peer is [closed](Peer::close), or has
-    /// [given up](State::GaveUp) its hub, as a child that has lost its parent does. Several threads
+    /// [given up](crate::State::GaveUp) its hub, as a child that has lost its parent does. Several threads
     /// may serve; with one, messages are handled one after the other in the order of their arrival.
     pub fn serve(&self) {
         let ended = |inner: &mut Inner| inner.has_ended().then_some(());
@@ -282,21 +283,33 @@ impl Peer {
         thread.spawn(serve).map(drop)
     }
 
-    /// Waits until this peer is attached to a hub, at most this long. Whether it is.
-    pub fn connected(&self, within: Duration) -> bool {
+    /// Waits until this peer is attached to a hub, at most this long; returns at once if it is.
+    ///
+    /// # Errors
+    ///
+    /// The hub refuses this peer, no further attempt is made, the time is over, or the peer was
+    /// closed.
+    pub fn connected(&self, within: Duration) -> Result<(), ConnectionError> {
         let until = Instant::now().checked_add(within);
-        let look = |inner: &mut Inner| inner.board.is_connected().then_some(());
-        self.wait(until, look).is_some()
+        let verdict = self.wait(until, |inner| inner.verdict());
+        verdict.unwrap_or_else(|| Err(self.shared.look(Inner::timed_out)))
     }
 
     /// Waits until the hub knows all that this peer has said that it handles, and that it is
-    /// [ready](Peer::ready); at most this long. Whether it does. What this peer sends from then on
-    /// comes to nobody before that news does; what it sent earlier may, so that an answer with
-    /// descriptors is refused as to one that is not ready.
-    pub fn announced(&self, within: Duration) -> bool {
+    /// [ready](Peer::ready); at most this long. What this peer sends from then on comes to nobody
+    /// before that news does; what it sent earlier may, so that an answer with descriptors is refused
+    /// as to one that is not ready.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::connected`].
+    pub fn announced(&self, within: Duration) -> Result<(), ConnectionError> {
         let until = Instant::now().checked_add(within);
-        let look = |inner: &mut Inner| inner.board.is_announced().then_some(());
-        self.wait(until, look).is_some()
+        let verdict = self.wait(until, |inner| match inner.verdict() {
+            Some(Ok(())) => inner.board.is_announced().then_some(Ok(())),
+            verdict => verdict,
+        });
+        verdict.unwrap_or_else(|| Err(self.shared.look(Inner::timed_out)))
     }
 
     /// Its id, once it is attached.
@@ -336,8 +349,7 @@ impl Peer {
             .look(|inner| inner.board.roster().peers().cloned().collect())
     }
 
-    /// What happens to the connection and to other peers, from now on. The last 256 are kept for
-    /// it.
+    /// News of this peer and of others, from now on. Ends when the peer is closed.
     pub fn state(&self) -> States {
         States::new(self)
     }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use switchboard_os::app::{Answered, Draft, FromReply};
+use switchboard_os::app::{Answered, Draft, FromReply, RequestError, SendError};
 use switchboard_os::{event_words, message_words, request_words};
 use switchboard_proto::codec::Encode;
 use switchboard_proto::outgoing::Receivers;
@@ -14,7 +14,6 @@ use switchboard_proto::{Fate, Message, MessageId, Receipt, RequestId};
 
 use super::Peer;
 use super::shared::Inner;
-use crate::error::{RequestError, SendError};
 use crate::incoming::ReplyOutcome;
 
 /// A request that is not made yet.
@@ -196,8 +195,7 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
     ///
     /// # Errors
     ///
-    /// Why it was not accepted, with the message; or, with a receipt, what became of it instead:
-    /// [`SendError::NotDelivered`].
+    /// Why it was not accepted, with the message; or, with a receipt, what became of it instead.
     pub fn wait(self) -> Result<MessageId, SendError> {
         let (peer, options) = (self.peer, self.draft.event);
         let codecs = &peer.shared().codecs;
@@ -222,16 +220,11 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
             fate.or_else(|| inner.is_closed().then_some(Fate::Unconfirmed))
         });
         peer.shared().operate(|inner| inner.fates.remove(&id));
-        match fate {
-            Some(Fate::Delivered | Fate::Handled) | None => Ok(id),
-            Some(fate) => Err(SendError::NotDelivered {
-                fate: Box::new(fate),
-            }),
-        }
+        fate.and_then(SendError::of_fate).map_or(Ok(id), Err)
     }
 
     /// Sends the event and returns at once. What becomes of it is told by
-    /// [`State::Fate`](super::State::Fate).
+    /// [`State::Fate`](crate::State::Fate).
     ///
     /// # Errors
     ///

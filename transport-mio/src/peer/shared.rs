@@ -10,14 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use switchboard_os::app::{Order, Service};
+use switchboard_os::app::{Connection, ConnectionError, Order, Service, State};
 use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_proto::codec::CodecTable;
 use switchboard_proto::{Event, MessageId, RequestId};
 
 use super::Peer;
 use super::handler::Run;
-use super::subs::{Queue, State, Watchers};
+use super::subs::{Queue, Watchers};
 use super::task::Task;
 use crate::board::Board;
 use crate::incoming::ReplyOutcome;
@@ -57,8 +57,7 @@ pub(super) struct Inner {
     pub(super) sendable: u64,
     pub(super) drained: bool,
     closed: bool,
-    /// The hub is lost for good.
-    gave_up: bool,
+    connection: Connection,
     /// Something else than an event changed what others may wait for.
     pub(super) stirred: bool,
     /// A thread sleeps in the poller, until then at the latest.
@@ -102,7 +101,7 @@ impl Shared {
                 sendable: 0,
                 drained: false,
                 closed: false,
-                gave_up: false,
+                connection: Connection::default(),
                 stirred: false,
                 sleeping: None,
                 followers: 0,
@@ -335,13 +334,26 @@ impl Inner {
         }
     }
 
+    /// Whether the connection stands, or why it will not. `None`: it is to be waited for.
+    pub(super) fn verdict(&self) -> Option<Result<(), ConnectionError>> {
+        match self.closed {
+            true => Some(Err(ConnectionError::Closed)),
+            false => self.connection.verdict(&self.board.engine),
+        }
+    }
+
+    /// What is told when the time of who waits for the connection is over.
+    pub(super) fn timed_out(&self) -> ConnectionError {
+        self.connection.timed_out()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Whether nobody will ever ask anything of this peer again.
     pub(super) fn has_ended(&self) -> bool {
-        self.closed || self.gave_up
+        self.closed || self.connection.has_given_up()
     }
 
     /// Puts what happened where those who wait look for it. Whether there was anything.
@@ -354,6 +366,7 @@ impl Inner {
         }
         while let Some(fault) = self.board.next_fault() {
             news = true;
+            self.connection.note_fault(&fault);
             let is_defect = matches!(fault, EngineFault::Defect { .. });
             self.watchers.push(&State::Fault(Arc::new(fault)));
             if is_defect {
@@ -384,11 +397,7 @@ impl Inner {
             Event::Sendable(_) => self.sendable += 1,
             Event::Drained { .. } => self.drained = true,
             other => {
-                match &other {
-                    Event::GaveUp => self.gave_up = true,
-                    Event::Connected { .. } => self.gave_up = false,
-                    _ => {}
-                }
+                self.connection.note(&other);
                 if let Some(state) = State::of(&other) {
                     self.watchers.push(&state);
                 }

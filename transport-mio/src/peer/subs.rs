@@ -2,22 +2,16 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use switchboard_os::app::{self, Arrived, RegisterError, Sub, received};
-use switchboard_os::engine::EngineFault;
+use switchboard_os::app::{self, Arrived, MOST_STATES, RegisterError, State, Sub, received};
 use switchboard_proto::registry::Roles;
-use switchboard_proto::wire::AttachRefusal;
-use switchboard_proto::{Disconnect, Event, Fate, Generation, MessageId, PeerId};
 
 use super::Peer;
 use super::handler::{Callee, Run};
 use super::shared::Inner;
 
-/// How many states are kept for somebody who does not read them.
-const STATES: usize = 256;
 /// How many events are taken out of the node for somebody who does not read them.
 const EVENTS: usize = 1024;
 
@@ -130,96 +124,11 @@ impl<M> Iterator for Events<M> {
     }
 }
 
-/// What happens to a peer's connection, and to others.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum State {
-    /// It is attached to a hub.
-    Connected {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
-    /// The link to the hub has ended.
-    Disconnected(Disconnect),
-    /// The hub is another one than before.
-    HubChanged,
-    /// The hub cannot be reached; the next attempt follows after the delay.
-    Reconnecting {
-        /// Number of the next attempt, from 1.
-        attempt: u32,
-        /// The delay before it.
-        after: Duration,
-    },
-    /// No further attempt is made to reach the hub.
-    GaveUp,
-    /// The hub was reached and does not take this peer; the reason says what helps. It is tried
-    /// again by the rules of `Config::reconnect`.
-    Refused(AttachRefusal),
-    /// A peer is there, and its declarations are in.
-    PeerUp {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
-    /// A peer goes by another id or generation from now on: what it went by turned out to have been
-    /// another process's under an earlier hub. It is the same process.
-    PeerChanged {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-        /// What it went by until now.
-        was: (PeerId, Generation),
-    },
-    /// A peer has ended.
-    PeerDown {
-        /// Its id.
-        id: PeerId,
-        /// Its generation.
-        generation: Generation,
-    },
-    /// What became of an event that nobody waits for: it was refused, or is not known to have
-    /// arrived.
-    Fate {
-        /// The event.
-        message: MessageId,
-        /// Its fate, with the message where it came back.
-        fate: Arc<Fate<OwnedFd>>,
-    },
-    /// Something went wrong outside of the protocol; the peer goes on by itself.
-    Fault(Arc<EngineFault>),
-}
-
-impl State {
-    pub(super) fn of(event: &Event<OwnedFd>) -> Option<Self> {
-        Some(match *event {
-            Event::Connected { id, generation, .. } => Self::Connected { id, generation },
-            Event::Disconnected(cause) => Self::Disconnected(cause),
-            Event::HubChanged => Self::HubChanged,
-            Event::AttachRefused(reason) => Self::Refused(reason),
-            Event::Reconnecting { attempt, after } => Self::Reconnecting { attempt, after },
-            Event::GaveUp => Self::GaveUp,
-            Event::PeerUp { id, generation } => Self::PeerUp { id, generation },
-            Event::PeerChanged {
-                id,
-                generation,
-                was,
-            } => Self::PeerChanged {
-                id,
-                generation,
-                was,
-            },
-            Event::PeerGone { id, generation } => Self::PeerDown { id, generation },
-            _ => return None,
-        })
-    }
-}
-
-/// The states of a peer, one by one: an iterator that waits. It ends when the peer is closed. It
-/// keeps the peer alive.
+/// The states of a peer, one by one: an iterator that waits; from [`Peer::state`]. It ends when the
+/// peer is closed. It keeps the peer alive.
+///
+/// It holds 1,024 items for its reader; of more the oldest give way, and [`States::lost`] counts
+/// them.
 #[derive(Debug)]
 pub struct States {
     peer: Peer,
@@ -230,14 +139,24 @@ pub struct States {
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     next: u64,
-    all: Vec<(u64, VecDeque<State>)>,
+    all: Vec<Watcher>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Watcher {
+    number: u64,
+    states: VecDeque<State>,
+    /// States that gave way to later ones.
+    lost: u64,
 }
 
 impl Watchers {
     pub(super) fn push(&mut self, state: &State) {
-        for (_, states) in &mut self.all {
-            if states.len() == STATES {
+        for Watcher { states, lost, .. } in &mut self.all {
+            if states.len() == MOST_STATES {
                 states.pop_front();
+                *lost += 1;
             }
             states.push_back(state.clone());
         }
@@ -245,17 +164,27 @@ impl Watchers {
 
     fn add(&mut self) -> u64 {
         self.next += 1;
-        self.all.push((self.next, VecDeque::new()));
+        self.all.push(Watcher {
+            number: self.next,
+            states: VecDeque::new(),
+            lost: 0,
+        });
         self.next
     }
 
     fn pop(&mut self, number: u64) -> Option<State> {
-        let (_, states) = self.all.iter_mut().find(|(at, _)| *at == number)?;
-        states.pop_front()
+        let mut all = self.all.iter_mut();
+        all.find(|one| one.number == number)?.states.pop_front()
+    }
+
+    fn lost(&self, number: u64) -> u64 {
+        let mut all = self.all.iter();
+        all.find(|one| one.number == number)
+            .map_or(0, |one| one.lost)
     }
 
     fn remove(&mut self, number: u64) {
-        self.all.retain(|(at, _)| *at != number);
+        self.all.retain(|one| one.number != number);
     }
 }
 
@@ -265,6 +194,12 @@ impl States {
             peer: peer.clone(),
             number: peer.shared().operate(|inner| inner.watchers.add()),
         }
+    }
+
+    /// How many items gave way because they were not read.
+    pub fn lost(&self) -> u64 {
+        let shared = self.peer.shared();
+        shared.look(|inner| inner.watchers.lost(self.number))
     }
 
     /// The next state, at most after this long.

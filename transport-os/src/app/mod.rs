@@ -5,26 +5,32 @@
 
 mod arrived;
 mod cancel;
+mod connection;
 mod cx;
 mod draft;
+mod error;
 mod handler;
 mod received;
 mod reply;
 mod service;
 mod setup;
+mod state;
 mod stats;
 mod sub;
 mod words;
 
 pub use arrived::Arrived;
 pub use cancel::Cancelled;
+pub use connection::{Connection, ConnectionError};
 pub use cx::{Cx, cx};
 pub use draft::{Draft, NotMade, Wrong};
+pub use error::{JoinError, Reason, RequestError, SendError};
 pub use handler::{NOBODY, OfContext, OfMessage, RegisterError, answer, guard, read, weigh};
 pub use received::{Received, received};
-pub use reply::{Answered, FromReply};
+pub use reply::{Answered, FromReply, read_outcome};
 pub use service::{Callee, Former, Job, Order, Place, Service};
 pub use setup::{BadName, Setup};
+pub use state::{MOST_STATES, State};
 pub use stats::{HandlerStats, Stats};
 pub use sub::{Registration, Sub, sub};
 

@@ -2,8 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use switchboard_proto::Payload;
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
+use switchboard_proto::{Outcome, Payload};
+
+use super::{Reason, RequestError, SendError};
 
 /// A reply with the descriptors that came with it; from the word `with_fds` of a request.
 #[derive(Debug)]
@@ -44,6 +46,34 @@ impl<R: Decode> FromReply for R {
         _: bool,
     ) -> Result<Self, CodecError> {
         codecs.decode(codec, name, payload)
+    }
+}
+
+/// What is to be known of a request that has ended, of this name.
+///
+/// # Errors
+///
+/// Why there is no reply.
+pub fn read_outcome<R: FromReply>(
+    codecs: &CodecTable,
+    name: &str,
+    outcome: Outcome<OwnedFd>,
+) -> Result<R, RequestError> {
+    match outcome {
+        Outcome::Reply {
+            codec,
+            payload,
+            attachments,
+            attachments_lost: lost,
+        } => {
+            let value = R::from_reply(codecs, name, CodecId(codec), &payload, attachments, lost);
+            value.map_err(|error| RequestError::Unreadable(Box::new(error)))
+        }
+        Outcome::Failed(failure) => Err(RequestError::Failed(failure.into())),
+        Outcome::NotRun { reason, message } => {
+            Err(SendError::new(Reason::Refused(reason), message).into())
+        }
+        Outcome::Unknown(cause) => Err(RequestError::Unknown(cause)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use switchboard_mio::{
-    Board, Hub, Incoming, IntoTargets, Raw, RequestId, SendError, SendRefusal, Target, Targets,
+    Board, Hub, Incoming, IntoTargets, Raw, Reason, RequestId, SendRefusal, Target, Targets,
 };
 
 use crate::args::{ASK, Args, Role, TELL, Work};
@@ -152,13 +152,15 @@ fn pass_descriptors(mut client: Loop, args: &Args) -> Done {
         let emit = client.board.emit(TELL, &args.payload).to(Hub);
         let mut result = emit.attach(descriptor).send();
         while let Err(error) = result {
-            let SendError::Refused {
-                reason: SendRefusal::TooManyAttachments { .. } | SendRefusal::Full { .. },
-                ..
-            } = error
-            else {
+            let waits = matches!(
+                error.reason(),
+                Reason::NotAccepted(
+                    SendRefusal::TooManyAttachments { .. } | SendRefusal::Full { .. }
+                )
+            );
+            if !waits {
                 return Err(error.into());
-            };
+            }
             // The receiver's node says when it has received some.
             client.turn_unheard(Some(Duration::from_millis(1)))?;
             let message = error.into_message().ok_or("it comes back whole")?;
