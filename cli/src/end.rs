@@ -85,13 +85,26 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         return end.into();
     }
     if json {
-        let text = format!("{error:#}");
+        let text = text(error);
         let object = serde_json::json!({ "ok": false, "error": text, "exit": end.code() });
         crate::print::talk(&object.to_string());
     } else {
-        crate::print::talk(&format!("error: {error:#}"));
+        crate::print::talk(&format!("error: {}", text(error)));
     }
     end.into()
+}
+
+/// An error and what led to it, each said once: most say what led to them in their own words.
+pub fn text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// What came of a request that has no reply.

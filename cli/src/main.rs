@@ -17,6 +17,7 @@ mod end;
 mod payload;
 mod print;
 mod roster;
+mod scratch;
 mod session;
 mod signals;
 mod usage;

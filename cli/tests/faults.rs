@@ -236,3 +236,24 @@ fn too_few_descriptors_end_with_1_and_say_what_to_raise() {
     }
     assert!(failed > 2, "only {failed} of them were too few");
 }
+
+#[test]
+fn without_a_directory_for_sockets_the_way_out_is_said_once() {
+    let place = Place::new();
+    let nowhere = place.path().join("nowhere");
+    for args in [&["demo"][..], &["bench", "call", "--duration", "50ms"]] {
+        let mut command = place.command(args);
+        command.env("TMPDIR", &nowhere);
+        let ran = Running(command.spawn().unwrap()).finish();
+        assert!(ran.expect(1).stderr.contains("TMPDIR"), "{ran:?}");
+    }
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 20; exec \"$0\" demo", SWITCHBOARD])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ran = Running(command.spawn().unwrap()).finish();
+    let times = ran.expect(1).stderr.matches("Too many open files").count();
+    assert_eq!(times, 1, "{ran:?}");
+}

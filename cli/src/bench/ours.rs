@@ -15,6 +15,7 @@ use super::pin::Pinned;
 use super::samples::{Round, Samples};
 use super::{PATIENCE, Side};
 use crate::args::{Bench, Transport, Work};
+use crate::scratch;
 use crate::signals::Signals;
 
 /// This process as the hub, and one peer.
@@ -39,7 +40,7 @@ impl Ours {
         let mut directory = None;
         let board = match args.transport {
             Transport::Unix => {
-                let made = tempfile::Builder::new().prefix("switchboard-").tempdir()?;
+                let made = scratch::directory()?;
                 let address = format!("unix:{}/bench.sock", made.path().display());
                 directory = Some(made);
                 builder.listen(address)?

@@ -22,6 +22,7 @@ use super::samples::{Round, Samples};
 use super::{PATIENCE, Side, work_name};
 use crate::args::{Bench, BenchRaw, Transport, Work};
 use crate::end::End;
+use crate::scratch;
 use crate::signals::Signals;
 
 /// How many bytes may be on their way before the answer is read. Less than a pipe holds, so that
@@ -63,7 +64,7 @@ impl RawSide {
         let mut directory = None;
         let (child, line) = match args.transport {
             Transport::Unix => {
-                let made = tempfile::Builder::new().prefix("switchboard-").tempdir()?;
+                let made = scratch::directory()?;
                 let path = made.path().join("raw.sock");
                 let listener = UnixListener::bind(&path)?;
                 let address = format!("unix:{}", path.display());

@@ -19,11 +19,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use switchboard_mio::{Address, Board};
-use tempfile::TempDir;
 
 use crate::args::{Demo, Global, Transport};
-use crate::end::{End, Failure};
+use crate::end::{self, End, Failure};
 use crate::print;
+use crate::scratch;
 use crate::session::Session;
 use census::Census;
 use crew::Plan;
@@ -89,7 +89,7 @@ fn fail(global: &Global, error: anyhow::Error) -> Result<End> {
     if !is_fault || !global.json {
         return Err(error.context("the demonstration failed"));
     }
-    print::object(&json!({ "ok": false, "error": format!("{error:#}") }))?;
+    print::object(&json!({ "ok": false, "error": end::text(&error) }))?;
     Ok(End::Failed)
 }
 
@@ -119,7 +119,7 @@ impl Story {
 
 /// The stage is gone when this returns, with or without an error: processes, directory, connections.
 fn play(story: &Story) -> Result<Findings> {
-    let directory = directory()?;
+    let directory = scratch::directory()?;
     let log = directory.path().join("jobs");
     let address = Address::unix(directory.path().join("hub.sock"))?.to_string();
     let board = Board::builder().name("hub").listen(&address)?;
@@ -145,22 +145,6 @@ fn play(story: &Story) -> Result<Findings> {
         stopped,
         processes,
     })
-}
-
-/// A directory of its own, short enough for a socket's name. It goes with the demo, also where a
-/// signal ends that; only after a `kill -9` it stays, where the system puts away what is old.
-fn directory() -> Result<TempDir> {
-    let new = |at: &Path| {
-        let named = tempfile::Builder::new()
-            .prefix("switchboard-")
-            .tempdir_in(at);
-        named.with_context(|| format!("making a directory in {}", at.display()))
-    };
-    let directory = new(&std::env::temp_dir())?;
-    match Address::unix(directory.path().join("hub.sock")) {
-        Ok(_) => Ok(directory),
-        Err(_) => new(Path::new("/tmp")),
-    }
 }
 
 fn start(stage: &mut Stage, story: &Story) -> Result<()> {
