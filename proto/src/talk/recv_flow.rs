@@ -387,3 +387,25 @@ impl<F> RecvFlow<F> {
         (core::mem::take(&mut self.room_size), self.assembly.take())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_doubles_with_each_wish_and_never_beyond_the_largest() {
+        let mut flow: RecvFlow<()> = RecvFlow::new(1, 1024);
+        let mut grown = Vec::new();
+        for _ in 0..4 {
+            flow.wants(0, 1, 6000);
+            grown.push(flow.window);
+        }
+        assert_eq!(grown, [2048, 4096, 6000, 6000]);
+        flow.wants(0, 1 << 40, 6000);
+        assert_eq!(flow.window, 6000, "nor for a single large wish");
+        // What the application has set above it stays.
+        let mut wide: RecvFlow<()> = RecvFlow::new(1, 8000);
+        wide.wants(0, 1, 6000);
+        assert_eq!(wide.window, 8000);
+    }
+}

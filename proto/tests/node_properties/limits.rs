@@ -110,7 +110,8 @@ fn hazard_q1_a_peer_that_asks_and_does_not_read_the_answers_loses_its_link() {
         }
     });
     assert_eq!(closed, Some(CloseCode::WriteStalled));
-    assert!(told > 500, "{told}: an honest burst is far below");
+    // An answer has a little over fifty bytes; the first ones have gone into the plan that stands.
+    assert!((1_100..1_500).contains(&told), "{told}");
     assert!(cost.bytes_current < 1 << 20, "{}", cost.bytes_current);
 }
 
