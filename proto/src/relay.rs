@@ -307,6 +307,17 @@ impl Relay {
         }
     }
 
+    /// An instance has come to the hub over another link, by this attachment. Whether that is later than
+    /// the last over this node: then the instance is not behind it any more, and is forgotten.
+    pub(crate) fn moved(&mut self, instance: InstanceId, counter: u64) -> bool {
+        let child = self.children.get(&instance);
+        let moved = child.is_some_and(|child| counter > child.attach.counter);
+        if moved {
+            self.forget(instance);
+        }
+        moved
+    }
+
     /// The next thing that the hub is to be told.
     pub(crate) fn next_up(&mut self) -> Option<Up> {
         if !self.attached {
@@ -457,7 +468,13 @@ impl Child {
                 self.stage = Stage::Asked;
                 return Some(Up::Attach(self.attach.clone()));
             }
-            Stage::Leaving { gone } => return Some(Up::Detach(Detach { instance, gone })),
+            Stage::Leaving { gone } => {
+                return Some(Up::Detach(Detach {
+                    instance,
+                    gone,
+                    moved: None,
+                }));
+            }
             Stage::Asked | Stage::Lost => return None,
             Stage::Attached => {}
         }

@@ -209,6 +209,7 @@ fn what_was_under_way_of_an_instance_that_has_left_is_no_forgery() {
     let detach = Detach {
         instance: child.instance,
         gone: true,
+        moved: None,
     };
     let detach = relay.control(Kind::DETACH, |body| detach.encode(body));
     relay.says(&mut world, &detach);
@@ -252,6 +253,30 @@ fn a_relay_that_has_lost_its_hub_says_so_and_passes_on_who_asks_again() {
     assert!(told.iter().any(attached), "{told:?}");
     child.sequence = 2;
     assert!(hears(&mut world, &mut child, 0));
+}
+
+#[test]
+fn a_child_that_comes_to_the_hub_directly_is_reached_there_by_its_siblings_too() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let moves = Raw::child_of(&mut world, 1, 0x31);
+    let mut sibling = Raw::child_of(&mut world, 1, 0x32);
+    let event = sibling.event(moves.instance, "tell", b"here");
+    sibling.says(&mut world, &event);
+    let events = |heard: Vec<(Header, _)>| {
+        let kinds = heard.iter().map(|(header, _)| header.kind);
+        kinds.filter(|kind| *kind == Kind::EVENT).count()
+    };
+    assert_eq!(events(moves.heard(&mut world)), 1);
+    // Nobody has told the relay: its end of the link still stands.
+    let mut there = Raw::stranger(&mut world, 0x31, Medium::Local);
+    let says = [there.hello(), there.attach(2)].concat();
+    there.says(&mut world, &says);
+    let event = sibling.event(moves.instance, "tell", b"there");
+    sibling.says(&mut world, &event);
+    assert_eq!(events(there.heard(&mut world)), 1);
+    assert_eq!(moves.closed_with(&mut world), Some(CloseCode::Replaced));
+    assert!(hears(&mut world, &mut there, 0), "it lives");
 }
 
 #[test]

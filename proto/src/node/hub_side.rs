@@ -211,7 +211,7 @@ impl<F> Node<F> {
     fn attach_member(&mut self, id: LinkId, attach: &Attach, given: &Assignment) {
         let instance = attach.instance;
         if let Some(old) = self.routes.get(&instance).copied().filter(|old| *old != id) {
-            self.moved_away(old, instance);
+            self.moved_away(old, instance, attach.counter);
         }
         self.routes.insert(instance, id);
         let own = self.me.instance;

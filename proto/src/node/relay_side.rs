@@ -65,7 +65,7 @@ impl<F> Node<F> {
 
     /// A child, or one behind it, asks to be attached.
     pub(super) fn on_attach_below(&mut self, id: LinkId, attach: Attach) {
-        let instance = attach.instance;
+        let (instance, counter) = (attach.instance, attach.counter);
         let link = self.links.get(id);
         let speaker = link.and_then(|link| link.bonds.own().next());
         let carries = match link.is_some_and(|link| link.config.attachments) {
@@ -87,7 +87,7 @@ impl<F> Node<F> {
             }
             Asking::Passed { moved_from } => {
                 if let Some(old) = moved_from {
-                    self.moved_away(old, instance);
+                    self.moved_away(old, instance, counter);
                 }
                 self.routes.insert(instance, id);
                 self.speak_up();
@@ -95,13 +95,34 @@ impl<F> Node<F> {
         }
     }
 
-    /// An instance came over another link than the one it had.
-    pub(super) fn moved_away(&mut self, old: LinkId, instance: InstanceId) {
+    /// An instance came over another link than the one it had, by this attachment.
+    pub(super) fn moved_away(&mut self, old: LinkId, instance: InstanceId, counter: u64) {
         let bond = self.bond(old, instance);
         self.drop_route(instance);
-        if bond == Some(Bond::Own) {
-            let text = "the instance came over another link";
-            self.close_link(old, CloseCode::Replaced, text);
+        match bond {
+            Some(Bond::Own) => {
+                let text = "the instance came over another link";
+                self.close_link(old, CloseCode::Replaced, text);
+            }
+            // Who spoke for it, and may have heard nothing of it, goes on passing frames its way.
+            Some(Bond::Relayed) => {
+                let detach = Detach {
+                    instance,
+                    gone: false,
+                    moved: Some(counter),
+                };
+                self.control(old, Kind::DETACH, |body| detach.encode(body));
+            }
+            Some(Bond::Left) | None => {}
+        }
+    }
+
+    /// The hub says that an instance behind this node came over another link.
+    pub(super) fn has_moved(&mut self, instance: InstanceId, counter: u64) {
+        if self.relay.moved(instance, counter)
+            && let Some(old) = self.routes.get(&instance).copied()
+        {
+            self.moved_away(old, instance, counter);
         }
     }
 
@@ -236,12 +257,14 @@ impl<F> Node<F> {
                 let detach = Detach {
                     instance,
                     gone: true,
+                    moved: None,
                 };
                 self.control(id, Kind::DETACH, |body| detach.encode(body));
             }
             let detach = Detach {
                 instance,
                 gone: false,
+                moved: None,
             };
             self.control(id, Kind::DETACH, |body| detach.encode(body));
         }

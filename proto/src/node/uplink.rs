@@ -458,6 +458,8 @@ impl<F> Node<F> {
         if detach.instance != self.me.instance {
             if detach.gone {
                 self.hold_for_gone(detach.instance);
+            } else if let Some(counter) = detach.moved {
+                self.has_moved(detach.instance, counter);
             }
             return;
         }

@@ -249,6 +249,15 @@ fn a_child_with_many_of_its_own_leaves_room_for_its_siblings_and_theirs() {
 }
 
 #[test]
+fn who_came_to_the_hub_by_a_later_attachment_is_not_behind_this_node_any_more() {
+    let mut relay = family();
+    assert!(!relay.moved(CHILD, 1));
+    assert!(relay.moved(CHILD, 2));
+    assert_eq!(relay.over(link(1)), [(GRANDCHILD, Place::Behind)]);
+    assert_eq!(all_up(&mut relay), [], "the hub knows");
+}
+
+#[test]
 fn a_child_is_told_of_others_only_when_the_hub_shows_its_own_attachment() {
     let mut relay = Relay::default();
     relay.begin_to_tell(HubRoster::new(DeclareLimits::default(), true));
@@ -286,6 +295,7 @@ fn who_is_refused_keeps_what_the_hub_gave_it_before() {
     let detach = Detach {
         instance: CHILD,
         gone: true,
+        moved: None,
     };
     assert_eq!(all_up(&mut relay), [Up::Detach(detach)]);
     // Of one that is fenced the hub has nothing any more.

@@ -202,8 +202,14 @@ pub(crate) fn attachment_control() -> impl Strategy<Value = (Kind, Body<'static>
                 })
             )
         ),
-        (instance(), any::<bool>())
-            .prop_map(|(instance, gone)| (Kind::DETACH, Body::Detach(Detach { instance, gone }))),
+        (instance(), any::<bool>(), any::<Option<u64>>()).prop_map(|(instance, gone, moved)| {
+            let detach = Detach {
+                instance,
+                gone,
+                moved,
+            };
+            (Kind::DETACH, Body::Detach(detach))
+        }),
     ]
 }
 

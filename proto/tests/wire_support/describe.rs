@@ -25,7 +25,9 @@ pub(crate) fn body(body: &Body<'_>) -> Value {
             "instance": instance(b.instance), "counter": int(b.counter),
             "reason": b.reason as u8, "generation": b.generation.0,
         }),
-        Body::Detach(b) => json!({ "instance": instance(b.instance), "gone": b.gone }),
+        Body::Detach(b) => json!({
+            "instance": instance(b.instance), "gone": b.gone, "moved": b.moved.map(int),
+        }),
         Body::Roster(b) => json!({
             "version": int(b.version), "snapshot": b.snapshot, "more": b.more,
             "complete": b.complete, "peers": list(&b.peers, peer), "gone": list(&b.gone, ended),

@@ -270,13 +270,15 @@ impl Value for AttachRefusal {
 }
 
 /// Unbinds an instance from the link. Downwards it says that the hub is lost, until it is found
-/// again, or who is known to be gone.
+/// again, who is known to be gone, or who came over another link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detach {
     /// The instance.
     pub instance: InstanceId,
     /// Whether the instance has ended; else it will come back.
     pub gone: bool,
+    /// Downwards, the attachment by which the instance came over another link.
+    pub moved: Option<u64>,
 }
 
 impl Detach {
@@ -299,12 +301,14 @@ impl Record for Detach {
     fn write(&self, map: &mut MapWriter<'_>) {
         map.field(1, &self.instance);
         map.field(2, &self.gone);
+        map.optional(3, &self.moved);
     }
 
     fn read(map: &mut MapReader<'_, '_>) -> Result<Self, WireError> {
         Ok(Self {
             instance: map.field(1)?,
             gone: map.field(2)?,
+            moved: map.optional(3)?,
         })
     }
 }
