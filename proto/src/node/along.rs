@@ -80,14 +80,15 @@ impl<F> Node<F> {
         };
         let (bytes, messages) = talk.out.buffered();
         let config = &self.config;
+        // The rules count a message for a little more than it has.
+        let more = self.stencil.room() - self.stencil.head().len() as u64;
+        let total = self.outbox.total();
+        let most = config.send_messages.saturating_sub(messages);
         let rules = [
             talk.out.credit_left(flow),
-            config.send_buffer.saturating_sub(bytes),
-            config.send_buffer_total.saturating_sub(self.outbox.total()),
-            config
-                .send_messages
-                .saturating_sub(messages)
-                .saturating_mul(LEAST_COST),
+            config.send_buffer.saturating_sub(bytes + more),
+            config.send_buffer_total.saturating_sub(total + more),
+            most.saturating_mul(LEAST_COST),
         ];
         rules.into_iter().min().unwrap_or_default()
     }

@@ -7,6 +7,10 @@ use alloc::vec::Vec;
 /// Bytes of a chunk. No frame is cut by the end of one: those that lie here are far smaller.
 const CHUNK: usize = 16 * 1024;
 
+/// Bytes of the chunk that a ring begins with, if they are enough. A node may have a few frames
+/// under way to each of thousands.
+const FIRST: usize = 1024;
+
 /// Frames in chunks. They come in at the end, are handed to a link in order, and leave at the
 /// front. Whoever owns the ring knows their lengths.
 #[derive(Debug)]
@@ -32,26 +36,39 @@ impl Place {
 /// Chunks that were released, so that the steady state allocates nothing.
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
-    free: Vec<Vec<u8>>,
+    first: Vec<Vec<u8>>,
+    others: Vec<Vec<u8>>,
 }
 
 impl ChunkPool {
-    /// Two megabytes: a window of one receiver.
+    /// Two megabytes, a window of one receiver; and a quarter of that in small ones.
     const KEEP: usize = 128;
+    const KEEP_FIRST: usize = 512;
 
     pub(super) const fn new() -> Self {
-        Self { free: Vec::new() }
+        Self {
+            first: Vec::new(),
+            others: Vec::new(),
+        }
     }
 
     #[cold]
-    fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    fn take(&mut self, size: usize) -> Vec<u8> {
+        let free = match size {
+            FIRST => &mut self.first,
+            _ => &mut self.others,
+        };
+        free.pop().unwrap_or_else(|| Vec::with_capacity(size))
     }
 
     fn give(&mut self, mut chunk: Vec<u8>) {
-        if self.free.len() < Self::KEEP {
+        let (free, keep) = match chunk.capacity() < CHUNK {
+            true => (&mut self.first, Self::KEEP_FIRST),
+            false => (&mut self.others, Self::KEEP),
+        };
+        if free.len() < keep {
             chunk.clear();
-            self.free.push(chunk);
+            free.push(chunk);
         }
     }
 }
@@ -71,7 +88,11 @@ impl Ring {
         debug_assert!(len <= CHUNK, "longer frames lie elsewhere");
         let last = self.chunks.back();
         if last.is_none_or(|last| last.capacity() - last.len() < len) {
-            self.chunks.push_back(pool.take());
+            let size = match self.chunks.is_empty() && len <= FIRST {
+                true => FIRST,
+                false => CHUNK,
+            };
+            self.chunks.push_back(pool.take(size));
         }
         let last = self.chunks.len() - 1;
         &mut self.chunks[last]

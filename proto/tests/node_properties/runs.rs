@@ -10,8 +10,13 @@ use crate::support::{Handle, Style, World, message, reply, to};
 
 /// Two members, of which the first has credit for what it sends to another node.
 fn world_to(other: usize) -> World {
+    tuned(other, |_| ())
+}
+
+fn tuned(other: usize, tune: impl Fn(&mut Config)) -> World {
     let mut world = World::tuned(2, Style::Perfect, |_, config| {
         config.first_window = 512 * 1024;
+        tune(config);
     });
     world.serve_all(&["ask"], &["tell"]);
     for n in 0..20 {
@@ -202,4 +207,54 @@ fn more_than_a_plan_takes_goes_in_the_next_in_order() {
     assert!(plans > 2, "{plans}");
     let first = numbers[0];
     assert_eq!(numbers, (first..first + 100).collect::<Vec<u64>>());
+}
+
+/// How many events of a size are accepted while no link takes any, and why no more; all of them
+/// arrive. Between them the node hears of something else, or not.
+fn accepted(tune: impl Fn(&mut Config), size: usize, between: bool) -> (usize, String) {
+    let mut world = tuned(2, tune);
+    let now = world.now;
+    let mut count = 0;
+    let why = loop {
+        let told = message(to(2), "tell", &vec![0; size]);
+        let sent = world.nodes[1].send(now, told, SendOptions::default());
+        if let Err(error) = sent {
+            break error.reason.to_string();
+        }
+        count += 1;
+        if between {
+            world.nodes[1].handle_timeout(now);
+        }
+    };
+    let mut got = 0;
+    for _ in 0..1000 {
+        world.pass(Duration::from_millis(30));
+        got += world.take(2).len();
+        if got == count {
+            return (count, why);
+        }
+    }
+    panic!("{got} of {count} came");
+}
+
+#[test]
+fn the_limits_hold_for_events_in_a_row_as_for_events_one_by_one() {
+    type Tune = fn(&mut Config);
+    let limits: [(Tune, &str); 4] = [
+        (|config| config.send_messages = 100, "send_messages"),
+        (|config| config.send_buffer = 20_000, "send_buffer"),
+        (|config| config.send_buffer_total = 30_000, "_total"),
+        (
+            // The credit is over long before.
+            |config| (config.first_window, config.send_messages) = (8 * 1024, 500),
+            "send_messages",
+        ),
+    ];
+    for (tune, limit) in limits {
+        for size in [1, 100, 3000] {
+            let (alone, why) = accepted(tune, size, true);
+            assert!(why.contains(limit), "{limit}: {why}");
+            assert_eq!(accepted(tune, size, false), (alone, why));
+        }
+    }
 }
