@@ -183,7 +183,10 @@ impl<F> Node<F> {
     /// Says that a request was not run.
     pub(super) fn send_refusal(&mut self, to: InstanceId, request: u64, reason: Refusal) {
         let id = flow::reply_flow(request);
-        let dropped = self.with_out(to, |out, _| out.close_reply_flow(id));
+        let dropped = self.with_out(to, |out, pool| {
+            out.answers_first(pool);
+            out.close_reply_flow(id)
+        });
         self.stats.attachments_dropped += dropped.unwrap_or_default();
         let mut header = Header::new(Kind::REFUSED, self.me.instance, to);
         header.flow = id;

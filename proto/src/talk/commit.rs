@@ -36,7 +36,10 @@ impl<F> Outbound<F> {
             };
             self.commit(now, draft, tx);
         }
-        self.commit_run(now, tx);
+        if !self.commit_run(now, tx) {
+            // What waits in a flow behind the run must not go before its rest.
+            return;
+        }
         while tx.room() > 0 {
             let Some(id) = self.turn.front().copied() else {
                 break;

@@ -199,11 +199,11 @@ impl<F> Outbound<F> {
         bytes
     }
 
-    /// Commits as much of the run as the plan takes.
-    pub(super) fn commit_run(&mut self, now: Instant, tx: &mut Transmitter<F>) {
+    /// Commits as much of the run as the plan takes. `false` if that is not all of it.
+    pub(super) fn commit_run(&mut self, now: Instant, tx: &mut Transmitter<F>) -> bool {
         let run = &mut self.run;
         if run.frames.is_empty() || tx.room() == 0 {
-            return;
+            return run.frames.is_empty();
         }
         let first = self.log.last() + 1;
         if run.first != first {
@@ -216,7 +216,7 @@ impl<F> Outbound<F> {
             self.log.push_run(&mut run.frames, run.bytes, tx);
             run.bytes = 0;
             run.stamped = None;
-            return;
+            return true;
         }
         let mut len = 0;
         let fits = |frame: &&Frame<F>| {
@@ -229,6 +229,7 @@ impl<F> Outbound<F> {
         self.log.push_run(&mut part, len, tx);
         run.first += count as u64;
         run.bytes -= len;
+        false
     }
 
     /// Makes drafts of the run if a message is in it, so that it can be taken out.
@@ -236,6 +237,12 @@ impl<F> Outbound<F> {
         if self.run.holds(id) {
             self.part_run(pool);
         }
+    }
+
+    /// Lets replies in the run go before what needs no credit and is said from now on. A refusal that
+    /// overtook the answer to the same request would end the flow that the answer comes on.
+    pub(crate) fn answers_first(&mut self, pool: &mut DraftPool<F>) {
+        self.part_run_of(MessageId(0), pool);
     }
 
     /// Puts what is in the run where it would be without it: events first into their flow, with

@@ -209,6 +209,61 @@ fn more_than_a_plan_takes_goes_in_the_next_in_order() {
     assert_eq!(numbers, (first..first + 100).collect::<Vec<u64>>());
 }
 
+#[test]
+fn what_goes_the_long_way_does_not_overtake_what_a_full_plan_left_of_a_run() {
+    let mut world = world_to(2);
+    let now = world.now;
+    for n in 0..100u8 {
+        let told = message(to(2), "tell", &vec![n; 3000 - usize::from(n)]);
+        let options = SendOptions::default();
+        world.nodes[1].send(now, told, options).unwrap();
+    }
+    let options = SendOptions {
+        receipt: Receipt::Delivered,
+        ..SendOptions::default()
+    };
+    let last = message(to(2), "tell", &[100]);
+    world.nodes[1].send(now, last, options).unwrap();
+    world.run();
+    assert_eq!(taken(&mut world), (0..=100).collect::<Vec<u8>>());
+}
+
+#[test]
+fn an_answer_that_waits_for_its_link_is_not_overtaken_by_the_refusal_of_a_cancelled_request() {
+    let mut world = world_to(2);
+    let asked = ask(&mut world, 0);
+    world.run();
+    let got = world.take(2);
+    let DeliveryKind::Request { ticket, .. } = got[0].kind else {
+        panic!("{got:?}")
+    };
+    // A mark is on its way to the link, so the answer waits for the next plan.
+    world.now = world.now + Duration::from_millis(60);
+    let now = world.now;
+    world.nodes[2].handle_timeout(now);
+    let link = loop {
+        match world.nodes[2].poll() {
+            Output::Write(link) => break link,
+            Output::Idle(_) => panic!("no mark"),
+            _ => {}
+        }
+    };
+    world.nodes[2].reply(now, ticket, reply(b"!")).unwrap();
+    world.nodes[1].cancel(now, asked);
+    world.run();
+    let len = world.nodes[2].write_batch(link).unwrap().len();
+    let written = Written::Wrote(len);
+    world.nodes[2].handle_written(now, link, written).unwrap();
+    world.run();
+    tell(&mut world, 2, 7);
+    world.run();
+    assert_eq!(taken(&mut world), [7]);
+    let outcomes = world.events[1]
+        .iter()
+        .filter(|event| matches!(event, Event::Outcome { .. }));
+    assert_eq!(outcomes.count(), 1);
+}
+
 /// How many events of a size are accepted while no link takes any, and why no more; all of them
 /// arrive. Between them the node hears of something else, or not.
 fn accepted(tune: impl Fn(&mut Config), size: usize, between: bool) -> (usize, String) {
