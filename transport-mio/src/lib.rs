@@ -58,6 +58,21 @@
 //!   limit with its unit and default.
 //! - [`Board::drain`] and [`Board::close`]: the end.
 //!
+//! # The same words in `switchboard-smol`
+//!
+//! [`Peer`] has the verbs of the async one, and [`SendError`], [`RequestError`], [`ConnectionError`],
+//! [`State`], [`Sub`], [`Stats`] and the events of [`Peer::events`] are the same types. What differs has
+//! its reason in who waits:
+//!
+//! | here | there | why |
+//! |---|---|---|
+//! | `request(..).wait()`, `emit(..).wait()` | `.await` | a thread waits |
+//! | `.send()`, then [`Pending`] | `.try_send()`, then `Reply` | without waiting for room, in both |
+//! | [`Peer::connected`], [`Peer::announced`] take a time | no time | a future can be given up, a thread cannot |
+//! | [`Peer::serve`], [`Peer::spawn`] | `Driver`, `Builder::split` | who runs the handlers |
+//! | [`Peer::cork`] | none | a burst is gathered by the driver there |
+//! | [`Events`], [`States`] are iterators | streams | |
+//!
 //! Child processes as peers come with `switchboard-stdio`, futures with `switchboard-smol`.
 
 #![forbid(unsafe_code)]

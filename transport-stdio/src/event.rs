@@ -11,7 +11,8 @@ use switchboard_proto::{Generation, PeerId, PeerName};
 use crate::stderr::StderrLine;
 use crate::supervise::{Ending, GaveUp};
 
-/// Something that happened to a child; see [`Child::next_event`](crate::Child::next_event).
+/// Something that happened to a child; see [`Child::next_event`](crate::Child::next_event). Its
+/// `Display` is what to write into a log; that of [`Exited`] may have several lines.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ChildEvent {
@@ -124,6 +125,26 @@ impl LinkFault {
     }
 }
 
+impl fmt::Display for ChildEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { pid, attempt } => write!(f, "started as pid {pid}, attempt {attempt}"),
+            Self::Attached { id, generation } => write!(f, "attached as peer {id}#{generation}"),
+            Self::Disconnected(cut) => cut.fmt(f),
+            Self::Stderr(line) => write!(f, "stderr of pid {}: {}", line.pid, line.text),
+            Self::Exited(exited) => exited.fmt(f),
+            Self::SpawnFailed(error) => error.fmt(f),
+            Self::CannotSignal(why) => f.write_str(why),
+            Self::Restarting { attempt, after } => {
+                write!(f, "starts again in {after:?}, attempt {attempt}")
+            }
+            Self::GaveUp(why) => write!(f, "is not started again: {why}"),
+            Self::Ended(_) => f.write_str("is supervised no more"),
+            Self::Abandoned => f.write_str("is supervised no more: its node has ended"),
+        }
+    }
+}
+
 impl fmt::Display for Disconnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) ", self.name, self.pid)?;
@@ -165,5 +186,27 @@ impl fmt::Display for Exited {
             "" => Ok(()),
             tail => write!(f, "; its stderr ended with:\n{tail}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_in_words_what_happened() {
+        let words = |event: ChildEvent| event.to_string();
+        let attached = ChildEvent::Attached {
+            id: PeerId(3),
+            generation: Generation(7),
+        };
+        assert_eq!(words(attached), "attached as peer 3#7");
+        let again = ChildEvent::Restarting {
+            attempt: 2,
+            after: Duration::from_millis(50),
+        };
+        assert_eq!(words(again), "starts again in 50ms, attempt 2");
+        let gave_up = ChildEvent::GaveUp(GaveUp::NeverStarted);
+        assert_eq!(words(gave_up), "is not started again: could not be started");
     }
 }
