@@ -4,6 +4,7 @@
 //! order. Once it is ready, an unknown name is refused at once.
 
 mod departed;
+mod queue;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,13 +13,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+pub(crate) use self::queue::{Events, RunInFront};
+
 use self::departed::Departed;
+use self::queue::Queue;
 use crate::config::Config;
 use crate::id::{InstanceId, NamespaceId};
 use crate::message::{Payload, Receipt};
+use crate::spool::Pool;
 use crate::talk::Place;
 use crate::time::Instant;
-use crate::wire::{NamespaceDeclaration, RawNames, Refusal, WireError, is_name};
+use crate::wire::flow::NO_FLOW;
+use crate::wire::{NamespaceDeclaration, RawNames, Refusal, Run, WireError, is_name};
 
 /// The names that an application handles in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub(crate) struct Inbox<F> {
     by_name: BTreeMap<String, usize>,
     /// What the last message was for that is handled here: messages come in runs.
     recent: Option<Recent>,
+    /// For the queues of all namespaces.
+    pool: Pool,
     /// Whether an unknown namespace is refused.
     ready: bool,
     departed: Departed,
@@ -52,7 +60,7 @@ pub(crate) struct Namespace<F> {
     opened: bool,
     ready: bool,
     names: Names,
-    deliverable: VecDeque<Item<F>>,
+    deliverable: Queue<F>,
     held: VecDeque<Item<F>>,
     /// Whether the application has been told that something is there.
     announced: bool,
@@ -100,6 +108,15 @@ pub(crate) enum ItemKind {
         deadline: Option<Instant>,
         reply_credit: u32,
     },
+}
+
+/// What is to be removed of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    All,
+    Requests,
+    /// The one with this number.
+    Request(u64),
 }
 
 /// A namespace that cannot be opened.
@@ -172,6 +189,7 @@ impl<F> Inbox<F> {
             namespaces: Vec::new(),
             by_name: BTreeMap::new(),
             recent: None,
+            pool: Pool::default(),
             ready: false,
             departed: Departed::default(),
         }
@@ -211,7 +229,7 @@ impl<F> Inbox<F> {
             opened: false,
             ready: false,
             names: Names::default(),
-            deliverable: VecDeque::new(),
+            deliverable: Queue::new(),
             held: VecDeque::new(),
             announced: false,
             deadline: None,
@@ -271,7 +289,7 @@ impl<F> Inbox<F> {
         let held = core::mem::take(&mut namespace.held);
         for item in held {
             match namespace.known(&item.event, item.kind).is_some() {
-                true => namespace.deliverable.push_back(item),
+                true => namespace.deliverable.push(item),
                 false => namespace.held.push_back(item),
             }
         }
@@ -290,7 +308,7 @@ impl<F> Inbox<F> {
 
     fn refused(&mut self, held: VecDeque<Item<F>>, reason: Refusal) -> Vec<(Item<F>, Refusal)> {
         for item in &held {
-            self.departed.took(item.from, item.cost());
+            self.departed.took(item.from, item.place.cost);
         }
         held.into_iter().map(|item| (item, reason)).collect()
     }
@@ -385,7 +403,7 @@ impl<F> Inbox<F> {
         let refuses_unknown = self.ready;
         let namespace = &mut self.namespaces[at];
         if to.handled {
-            namespace.deliverable.push_back(item);
+            namespace.deliverable.push(item);
             return Ok(namespace.announce().then_some(NamespaceId(at as u32)));
         }
         if namespace.ready {
@@ -401,38 +419,70 @@ impl<F> Inbox<F> {
     /// Whether the next message of a namespace is a request.
     pub(crate) fn next_is_request(&self, id: NamespaceId) -> bool {
         let namespace = self.namespaces.get(id.0 as usize);
-        let next = namespace.and_then(|namespace| namespace.deliverable.front());
-        next.is_some_and(|item| matches!(item.kind, ItemKind::Request { .. }))
+        namespace.is_some_and(|namespace| namespace.deliverable.next_is_request())
     }
 
-    /// The next message of a namespace.
+    /// How many bytes of a run are taken at once for this destination; none where no run may go.
+    pub(crate) fn room_for_run(&self, to: Destination) -> usize {
+        let namespace = to.namespace.filter(|_| to.handled);
+        namespace.map_or(0, |at| self.namespaces[at].deliverable.room_for_run())
+    }
+
+    /// Takes a run in that follows a message which has just been taken in for the same destination.
+    /// Who is to be told of that has been told.
+    pub(crate) fn arrive_run(&mut self, to: Destination, events: Events, run: &Run<'_>) {
+        if let Some(at) = to.namespace {
+            let queue = &mut self.namespaces[at].deliverable;
+            queue.push_run(events, run.bytes, &mut self.pool);
+        }
+    }
+
+    /// The name of the message that was taken in last and is handled here.
+    pub(crate) fn recent_event(&self) -> Option<&Arc<str>> {
+        self.recent.as_ref().map(|recent| &recent.event)
+    }
+
+    /// The run whose events are next in a namespace.
+    #[inline]
+    pub(crate) fn run_in_front(&mut self, id: NamespaceId) -> Option<RunInFront<'_>> {
+        // Only what the application has opened has runs.
+        let namespace = self.namespaces.get_mut(id.0 as usize)?;
+        namespace.deliverable.run_in_front(&mut self.pool)
+    }
+
+    /// So much of what an instance sent has been taken out of a run.
+    #[inline]
+    pub(crate) fn took(&mut self, from: InstanceId, cost: u64) {
+        if !self.departed.is_empty() {
+            self.departed.took(from, cost);
+        }
+    }
+
+    /// The next message of a namespace, where it is none of a run.
     pub(crate) fn next(&mut self, id: NamespaceId) -> Option<Item<F>> {
         let namespace = self.get_mut(id)?;
-        let item = namespace.deliverable.pop_front();
+        let item = namespace.deliverable.pop();
         namespace.announced = item.is_some();
-        if !self.departed.is_empty()
-            && let Some(item) = &item
-        {
-            self.departed.took(item.from, item.cost());
+        if let Some(item) = &item {
+            self.took(item.from, item.place.cost);
         }
         item
     }
 
-    /// Removes what matches, wherever it waits.
-    pub(crate) fn remove(&mut self, mut matches: impl FnMut(&Item<F>) -> bool) -> Vec<Item<F>> {
+    /// Removes what an instance has sent, wherever it waits.
+    pub(crate) fn remove(&mut self, from: InstanceId, what: Removal) -> Vec<Item<F>> {
         let mut removed = Vec::new();
         for namespace in &mut self.namespaces {
-            for queue in [&mut namespace.deliverable, &mut namespace.held] {
-                for item in core::mem::take(queue) {
-                    match matches(&item) {
-                        true => removed.push(item),
-                        false => queue.push_back(item),
-                    }
+            removed.extend(namespace.deliverable.remove(from, what, &mut self.pool));
+            for item in core::mem::take(&mut namespace.held) {
+                match item.from == from && what.means(&item) {
+                    true => removed.push(item),
+                    false => namespace.held.push_back(item),
                 }
             }
         }
         for item in &removed {
-            self.departed.took(item.from, item.cost());
+            self.departed.took(item.from, item.place.cost);
         }
         removed
     }
@@ -460,12 +510,9 @@ impl<F> Inbox<F> {
     /// over, so nobody is told that it was taken.
     pub(crate) fn orphan_all(&mut self) {
         for namespace in &mut self.namespaces {
-            for item in namespace.deliverable.iter_mut().chain(&mut namespace.held) {
-                if let ItemKind::Event(receipt) = &mut item.kind {
-                    *receipt = Receipt::None;
-                }
-                // No flow has this number, so no credit is given back to a later conversation.
-                item.place.flow = crate::wire::flow::NO_FLOW;
+            namespace.deliverable.orphan();
+            for item in &mut namespace.held {
+                item.orphan();
             }
         }
     }
@@ -474,13 +521,16 @@ impl<F> Inbox<F> {
     /// again while nobody reads must not fill the memory, so beyond `most` for all of them the
     /// oldest goes, and is returned.
     pub(crate) fn depart(&mut self, instance: InstanceId, most: u64) -> Vec<Item<F>> {
-        let all = self.namespaces.iter();
-        let all = all.flat_map(|namespace| namespace.deliverable.iter().chain(&namespace.held));
-        let left = all.filter(|item| item.from == instance).map(Item::cost);
+        let left = self.namespaces.iter().map(|namespace| {
+            let held = namespace.held.iter();
+            let held = held.filter(|item| item.from == instance);
+            let held: u64 = held.map(|item| item.place.cost).sum();
+            held + namespace.deliverable.cost_of(instance)
+        });
         self.departed.add(instance, left.sum());
         let mut dropped = Vec::new();
         while let Some(oldest) = self.departed.first_beyond(most) {
-            dropped.extend(self.remove(|item| item.from == oldest));
+            dropped.extend(self.remove(oldest, Removal::All));
         }
         dropped
     }
@@ -495,8 +545,23 @@ impl<F> Inbox<F> {
 }
 
 impl<F> Item<F> {
-    fn cost(&self) -> u64 {
-        crate::wire::flow::cost(self.payload.len())
+    /// It belongs to a conversation that is over: nobody is told that it was taken.
+    fn orphan(&mut self) {
+        if let ItemKind::Event(receipt) = &mut self.kind {
+            *receipt = Receipt::None;
+        }
+        // No flow has this number, so no credit is given back to a later conversation.
+        self.place.flow = NO_FLOW;
+    }
+}
+
+impl Removal {
+    fn means<F>(self, item: &Item<F>) -> bool {
+        match (self, item.kind) {
+            (Self::All, _) | (Self::Requests, ItemKind::Request { .. }) => true,
+            (Self::Request(number), ItemKind::Request { request, .. }) => request == number,
+            (Self::Requests | Self::Request(_), ItemKind::Event(_)) => false,
+        }
     }
 }
 

@@ -171,6 +171,7 @@ mod run_map;
 mod short_queue;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod spool;
 mod stats;
 mod talk;
 mod time;

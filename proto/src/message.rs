@@ -243,6 +243,19 @@ impl Payload {
         }
     }
 
+    /// A payload with a copy of `bytes[start..end]`, or of as much of it as there is.
+    #[inline]
+    pub(crate) fn copy_within(bytes: &[u8], start: usize, end: usize) -> Self {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let len = end.saturating_sub(start).min(rest.len());
+        match rest.first_chunk() {
+            // A copy of a fixed length costs less than one of the right length; what lies behind is
+            // never shown.
+            Some(inline) if len <= Self::INLINE => Self(Repr::Inline(len as u8, *inline)),
+            _ => Self::copy_from(&rest[..len]),
+        }
+    }
+
     /// The bytes, shared where they are large.
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {

@@ -25,8 +25,10 @@ mod request;
 mod resolve;
 mod room;
 mod roster_news;
+mod runs;
 mod send;
 mod serve;
+mod taken;
 mod talks;
 mod uplink;
 
@@ -42,6 +44,7 @@ use crate::group::Roster;
 use crate::id::{Generation, InstanceId, LinkId, NamespaceId, PeerId, PeerName, RequestId};
 use crate::inbox::{DeclareError, Inbox, Limits, NameError, Names};
 use crate::link::WriteBatch;
+use crate::message::Sender;
 use crate::output::{Event, Output, Wake};
 use crate::relay::Relay;
 use crate::rng::Rng;
@@ -58,6 +61,7 @@ use links::Links;
 use outbox::Outbox;
 use request::Requests;
 use serve::Serving;
+use taken::Tally;
 use talks::Talks;
 use uplink::Uplink;
 
@@ -165,6 +169,9 @@ pub struct Node<F> {
     left: u64,
     /// Whether the conversation of this node with itself has something to write.
     loops: bool,
+    tally: Option<Tally>,
+    /// Who sent what was taken last, and the edition of the roster that said so.
+    last_sender: Option<(u64, Sender)>,
     outputs: VecDeque<Output<F>>,
     /// The wake that was announced last, to see how much later the driver really came.
     announced: Option<Instant>,
@@ -224,6 +231,8 @@ impl<F> Node<F> {
             trodden: None,
             left: 0,
             loops: false,
+            tally: None,
+            last_sender: None,
             outputs: VecDeque::new(),
             announced: None,
             late: Duration::ZERO,
@@ -275,6 +284,7 @@ impl<F> Node<F> {
             if let Some(output) = self.outputs.pop_front() {
                 return output;
             }
+            self.settle_tally();
             self.tell_relieved();
             self.share_credit();
             self.touch_now();
@@ -465,10 +475,12 @@ impl<F> Node<F> {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Something other than a message comes in.
+    /// Something other than an event to be sent comes in: what was taken is counted before anything
+    /// else looks at it.
     fn advance(&mut self, now: Instant) {
         self.left = 0;
         self.pass_time(now);
+        self.settle_tally();
     }
 
     /// Takes the driver's time. It never runs backwards here.

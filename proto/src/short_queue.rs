@@ -34,13 +34,6 @@ impl<T> ShortQueue<T> {
         self.first.as_mut()
     }
 
-    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        match at.checked_sub(1) {
-            None => self.first.as_mut(),
-            Some(at) => self.rest.get_mut(at),
-        }
-    }
-
     #[inline]
     pub(crate) fn push_back(&mut self, value: T) {
         match self.first {
@@ -113,7 +106,6 @@ mod tests {
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert_eq!(queue.front(), model.front());
                 prop_assert_eq!(queue.front_mut(), model.front_mut());
-                prop_assert_eq!(queue.get_mut(at), model.get_mut(at));
                 prop_assert!(queue.iter().eq(&model));
             }
             let left: Vec<u16> = queue.into_iter().collect();

@@ -123,6 +123,8 @@ pub struct Roster {
     /// The latest holder of each name.
     names: BTreeMap<PeerName, InstanceId>,
     fences: Fences,
+    /// Counts what becomes of peers: while it stays, so does everything that is said of them.
+    edition: u64,
     /// Counts the snapshots.
     snapshot: u64,
     /// Whether the present hub has begun to say who is there. Before that nothing it says proves
@@ -144,6 +146,7 @@ impl Roster {
             ids: BTreeSet::new(),
             names: BTreeMap::new(),
             fences: Fences::new(REMEMBERED),
+            edition: 0,
             snapshot: 0,
             begun: false,
             unchecked: false,
@@ -168,6 +171,11 @@ impl Roster {
     /// How many they are.
     pub(crate) fn len(&self) -> usize {
         self.peers.len()
+    }
+
+    /// A number for the present state of all peers.
+    pub(crate) const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Whether who is not in the roster is not there. `false` from the loss of the hub until the
@@ -393,6 +401,7 @@ impl Roster {
     }
 
     fn link(&mut self, peer: Peer) {
+        self.edition += 1;
         self.ids.insert((peer.id, peer.instance));
         if let Some(name) = &peer.name {
             self.names.insert(name.clone(), peer.instance);
@@ -402,6 +411,7 @@ impl Roster {
 
     fn unlink(&mut self, instance: InstanceId) -> Option<Peer> {
         let peer = self.peers.remove(&instance)?;
+        self.edition += 1;
         self.ids.remove(&(peer.id, instance));
         if let Some(name) = &peer.name
             && self.names.get(name) == Some(&instance)

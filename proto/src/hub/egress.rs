@@ -4,7 +4,6 @@
 mod control;
 mod lane;
 mod quotas;
-mod spool;
 #[cfg(test)]
 mod tests;
 

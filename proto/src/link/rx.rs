@@ -9,7 +9,7 @@ use core::fmt;
 
 use bytes::BytesMut;
 
-use crate::wire::{CloseCode, Deframer, Frame, Header, WireError, flags, limits};
+use crate::wire::{CloseCode, Deframer, Frame, Header, Most, Run, WireError, flags, limits};
 
 /// How many attachments a link holds for frames that are not whole yet, by default: of a frame that
 /// is half read, and of the one that begins in the read which brings its end.
@@ -151,6 +151,19 @@ impl<F> Receiver<F> {
         *fault = Some(found);
         claims.drop_held();
         Err(found)
+    }
+
+    /// The run that follows the frame returned last, which has no attachments, or the run returned
+    /// last: see [`Deframer::run`].
+    #[inline]
+    pub(crate) fn run(&mut self, alike: usize, most: Most) -> Option<Run<'_>> {
+        // Attachments that wait are for one of the frames that come next, which looks at them.
+        if self.fault.is_some() || !self.claims.reads.is_empty() {
+            return None;
+        }
+        let run = self.deframer.run(alike, most)?;
+        self.claims.parsed += run.bytes.len() as u64;
+        Some(run)
     }
 
     /// A number for the piece of a frame that is half read, if one is; its deadline runs as long as

@@ -9,7 +9,7 @@ use crate::group::Roster;
 use crate::id::{InstanceId, LinkId, MessageId, PeerName, RequestId};
 use crate::message::{Fate, Outcome, Target, UnknownCause};
 use crate::output::Event;
-use crate::talk::{Leftover, Place, Talk};
+use crate::talk::{Leftover, Talk};
 use crate::time::Instant;
 use crate::wire::{CloseCode, Refusal};
 
@@ -89,13 +89,6 @@ impl<F> Node<F> {
             message,
             fate: Fate::Unconfirmed,
         });
-    }
-
-    /// What is taken now came from an instance that has ended since: only its room is left to free.
-    pub(super) fn take_departed(&mut self, from: InstanceId, place: Place) {
-        if place.room > 0 {
-            self.books.rooms.free(from, place.room);
-        }
     }
 
     /// The hub holds this instance for gone. What it had with others ends; the node goes on as a

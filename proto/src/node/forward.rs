@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use super::Node;
+use super::runs::Lead;
 use crate::group::Roster;
 use crate::hub::egress::{Overrun, Unwritten};
 use crate::id::{InstanceId, LinkId};
@@ -19,7 +20,11 @@ pub(super) const OVERRUN: &str = "more was sent than the receiver allows";
 
 impl<F> Node<F> {
     /// A frame of a conversation came over a link on which others attach to this node.
-    pub(super) fn on_frame_from_below(&mut self, id: LinkId, received: Received<'_, F>) {
+    pub(super) fn on_frame_from_below(
+        &mut self,
+        id: LinkId,
+        received: Received<'_, F>,
+    ) -> Option<Lead> {
         let header = received.frame.header;
         let carried = received.attachments.len() as u64;
         match self.bond(id, header.source) {
@@ -28,34 +33,37 @@ impl<F> Node<F> {
                 // It was under way when its source left; whoever sent it asks anew.
                 self.stats.detached_dropped += 1;
                 self.stats.attachments_dropped += carried;
-                return;
+                return None;
             }
             None => {
                 self.stats.attachments_dropped += carried;
-                return self.close_link(
+                self.close_link(
                     id,
                     CloseCode::ForgedSource,
                     "the source is not attached over this link",
                 );
+                return None;
             }
         }
         if header.destination == self.me.instance {
             return self.on_talk_frame(received);
         }
         if header.hops >= limits::HOPS {
-            return self.drop_far_travelled(received);
+            self.drop_far_travelled(received);
+            return None;
         }
         match self.next_link(header.destination) {
             Some(to) => self.pass_on(to, received),
             None => {
                 self.stats.attachments_dropped += carried;
                 self.cannot_forward(id, &header);
+                None
             }
         }
     }
 
     /// A frame of a conversation came from the hub. It is for this node or for somebody behind it.
-    pub(super) fn on_frame_from_above(&mut self, received: Received<'_, F>) {
+    pub(super) fn on_frame_from_above(&mut self, received: Received<'_, F>) -> Option<Lead> {
         let header = received.frame.header;
         if header.destination == self.me.instance {
             return self.on_talk_frame(received);
@@ -68,6 +76,7 @@ impl<F> Node<F> {
             None => {
                 self.stats.gone_dropped += 1;
                 self.stats.attachments_dropped += received.attachments.len() as u64;
+                None
             }
         }
     }
@@ -93,7 +102,7 @@ impl<F> Node<F> {
     }
 
     /// Queues a frame for the link that leads to its destination.
-    fn pass_on(&mut self, to: LinkId, received: Received<'_, F>) {
+    fn pass_on(&mut self, to: LinkId, received: Received<'_, F>) -> Option<Lead> {
         let Received {
             frame,
             attachments,
@@ -113,7 +122,7 @@ impl<F> Node<F> {
             } = self;
             let Some(link) = links.get_mut(to) else {
                 self.stats.attachments_dropped += attachments.len() as u64;
-                return;
+                return None;
             };
             let bound = || {
                 let senders = routes.len().max(roster.len());
@@ -121,7 +130,8 @@ impl<F> Node<F> {
             };
             let Err(refused) = link.egress.push(&frame, attachments, lost, bound) else {
                 self.stats.forwarded += 1;
-                return self.links.touch(to);
+                self.links.touch(to);
+                return None;
             };
             let blamed = match refused.why {
                 Overrun::Credit => link.egress.heaviest(header.destination),
@@ -139,6 +149,7 @@ impl<F> Node<F> {
         }
         self.stats.overrun_dropped += 1;
         self.stats.attachments_dropped += attachments.len() as u64;
+        None
     }
 
     /// An instance has sent more than its receiver allows.

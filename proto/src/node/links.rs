@@ -297,10 +297,14 @@ impl<F> Node<F> {
             match rx.next() {
                 Ok(Some(received)) => {
                     self.stats.frames += 1;
-                    let of_link = received.frame.header.kind.is_link_local();
-                    self.on_frame(id, received);
+                    let header = received.frame.header;
+                    let of_link = header.kind.is_link_local();
+                    let lead = self.on_frame(id, received);
                     if of_link {
                         self.check_flooded(id);
+                    }
+                    if let Some(lead) = lead {
+                        self.on_runs(lead, &header, &mut rx);
                     }
                     open = self.is_listening(id);
                     // What the link itself says opens it, and at a hub attaches instances.

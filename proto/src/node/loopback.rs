@@ -45,7 +45,10 @@ impl<F> Node<F> {
         rx.push(bytes, attachments, false);
         while let Ok(Some(received)) = rx.next() {
             self.stats.frames += 1;
-            self.on_talk_frame(received);
+            let header = received.frame.header;
+            if let Some(lead) = self.on_talk_frame(received) {
+                self.on_runs(lead, &header, &mut rx);
+            }
         }
         self.touch_now();
         self.touch(own);

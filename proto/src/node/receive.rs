@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Node;
+use super::runs::Lead;
 use crate::id::{InstanceId, LinkId, RequestId};
 use crate::inbox::{Destination, Item, ItemKind};
 use crate::link::rx::Received;
@@ -68,19 +69,22 @@ impl From<Breach> for Fault {
 }
 
 impl<F> Node<F> {
-    pub(super) fn on_frame(&mut self, id: LinkId, received: Received<'_, F>) {
+    /// A frame came. What is returned may be said of those that follow it too.
+    pub(super) fn on_frame(&mut self, id: LinkId, received: Received<'_, F>) -> Option<Lead> {
         let header = received.frame.header;
         let Some(link) = self.links.get_mut(id) else {
             self.stats.attachments_dropped += received.attachments.len() as u64;
-            return;
+            return None;
         };
         if let Err(code) = link.life.frame(header.kind) {
             self.stats.attachments_dropped += received.attachments.len() as u64;
-            return self.close_link(id, code, "this frame may not come now");
+            self.close_link(id, code, "this frame may not come now");
+            return None;
         }
         if header.kind.is_link_local() {
             self.stats.attachments_dropped += received.attachments.len() as u64;
-            return self.on_control(id, &received.frame);
+            self.on_control(id, &received.frame);
+            return None;
         }
         if self.leads_below(id) {
             return self.on_frame_from_below(id, received);
@@ -90,17 +94,18 @@ impl<F> Node<F> {
         }
         self.stats.attachments_dropped += received.attachments.len() as u64;
         self.close_link(id, CloseCode::ProtocolViolation, "no such peer here");
+        None
     }
 
     /// A frame of a conversation with this node.
-    pub(super) fn on_talk_frame(&mut self, received: Received<'_, F>) {
+    pub(super) fn on_talk_frame(&mut self, received: Received<'_, F>) -> Option<Lead> {
         let header = &received.frame.header;
         let source = header.source;
         let carried = received.attachments.len() as u64;
         if self.roster.is_gone(source) {
             self.stats.gone_dropped += 1;
             self.stats.attachments_dropped += carried;
-            return;
+            return None;
         }
         let talk = self.talk(source);
         if talk.broken {
@@ -109,19 +114,21 @@ impl<F> Node<F> {
             self.touch_later(source);
             self.stats.broken_dropped += 1;
             self.stats.attachments_dropped += carried;
-            return;
+            return None;
         }
         let result = match header.kind.is_sequenced() {
             true => self.on_sequenced(received),
             false => {
                 self.stats.attachments_dropped += carried;
-                self.on_unsequenced(&received.frame)
+                self.on_unsequenced(&received.frame).map(|()| None)
             }
         };
-        if let Err(Fault { code, rule }) = result {
+        let lead = result.unwrap_or_else(|Fault { code, rule }| {
             self.breach(source, code, rule);
-        }
+            None
+        });
         self.touch_later(source);
+        lead
     }
 
     fn on_unsequenced(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -170,7 +177,7 @@ impl<F> Node<F> {
         Ok(())
     }
 
-    fn on_sequenced(&mut self, received: Received<'_, F>) -> Result<(), Fault> {
+    fn on_sequenced(&mut self, received: Received<'_, F>) -> Result<Option<Lead>, Fault> {
         let Received {
             frame,
             attachments,
@@ -181,7 +188,7 @@ impl<F> Node<F> {
         let Self { talks, books, .. } = self;
         let Some(talk) = talks.get_mut(header.source) else {
             self.stats.attachments_dropped += attachments.len() as u64;
-            return Ok(());
+            return Ok(None);
         };
         let order = talk.inb.order(self.now, header, len);
         if order != Order::Next {
@@ -190,17 +197,18 @@ impl<F> Node<F> {
                 _ => self.stats.gaps += 1,
             }
             self.stats.attachments_dropped += attachments.len() as u64;
-            return Ok(());
+            return Ok(None);
         }
         match header.kind {
             Kind::EVENT | Kind::REQUEST | Kind::REPLY | Kind::FAILED => {}
-            Kind::SLICE => return self.on_slice(&frame, len, attachments, lost),
+            Kind::SLICE => return self.on_slice(&frame, len, attachments, lost).map(|()| None),
             kind => {
                 self.stats.attachments_dropped += attachments.len() as u64;
                 return match kind {
                     Kind::VOID => self.on_void(header, frame.body()),
                     _ => self.on_verdict(header, frame.body()),
-                };
+                }
+                .map(|()| None);
             }
         }
         if matches!(header.kind, Kind::REPLY | Kind::FAILED)
@@ -218,7 +226,9 @@ impl<F> Node<F> {
             };
             let payload = |len| payload(&frame, len);
             let (kind, flow) = (header.kind, header.flow);
-            return self.on_answer(kind, flow, true, content, frame.body(), payload);
+            return self
+                .on_answer(kind, flow, true, content, frame.body(), payload)
+                .map(|()| None);
         }
         let place = match talk.inb.admit(header, len, books) {
             Ok(place) => place,
@@ -237,10 +247,11 @@ impl<F> Node<F> {
         };
         match header.kind {
             Kind::EVENT => self.on_event(content, &frame),
-            Kind::REQUEST => self.on_request(content, &frame),
+            Kind::REQUEST => self.on_request(content, &frame).map(|()| None),
             kind => {
                 let payload = |len| payload(&frame, len);
                 self.on_answer(kind, header.flow, false, content, frame.body(), payload)
+                    .map(|()| None)
             }
         }
     }
@@ -289,14 +300,15 @@ impl<F> Node<F> {
         match Kind(whole.kind) {
             Kind::EVENT => {
                 let Ok(event) = RawEvent::cut(&body) else {
-                    return self.spoil(content);
+                    return Err(self.spoil(content));
                 };
                 let payload = body.slice(body.len() - event.payload.len()..);
-                self.event_arrived(content, &event, payload.into())
+                self.event_arrived(content, &event, payload.into())?;
+                Ok(())
             }
             Kind::REQUEST => {
                 let Ok(request) = RawRequest::cut(&body) else {
-                    return self.spoil(content);
+                    return Err(self.spoil(content));
                 };
                 let payload = body.slice(body.len() - request.payload.len()..);
                 self.request_arrived(content, &request, payload.into())
@@ -305,15 +317,15 @@ impl<F> Node<F> {
                 let payload = |len| body.slice(body.len() - len..).into();
                 self.on_answer(kind, header.flow, false, content, &body, payload)
             }
-            _ => self.spoil(content),
+            _ => Err(self.spoil(content)),
         }
     }
 
     /// A message whose body makes no sense: what it held is free again.
-    fn spoil(&mut self, content: Content<F>) -> Result<(), Fault> {
+    fn spoil(&mut self, content: Content<F>) -> Fault {
         self.stats.attachments_dropped += content.attachments.len() as u64;
         self.taken(content.from, content.place);
-        Err(Fault::new("a frame's body is not what its kind says"))
+        Fault::new("a frame's body is not what its kind says")
     }
 
     fn on_void(&mut self, header: &Header, body: &[u8]) -> Result<(), Fault> {
@@ -327,17 +339,23 @@ impl<F> Node<F> {
         Ok(())
     }
 
-    fn on_event(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn on_event(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<Option<Lead>, Fault> {
         let Ok(event) = RawEvent::cut(frame.body()) else {
-            return self.spoil(content);
+            return Err(self.spoil(content));
         };
         let payload = payload(frame, event.payload.len());
-        self.event_arrived(content, &event, payload)
+        let leads = content.leads_run();
+        let to = self.event_arrived(content, &event, payload)?;
+        Ok(leads.then_some(Lead::Events {
+            to,
+            codec: event.codec,
+            alike: frame.whole().len() - event.payload.len(),
+        }))
     }
 
     fn on_request(&mut self, content: Content<F>, frame: &Frame<'_>) -> Result<(), Fault> {
         let Ok(request) = RawRequest::cut(frame.body()) else {
-            return self.spoil(content);
+            return Err(self.spoil(content));
         };
         let payload = payload(frame, request.payload.len());
         self.request_arrived(content, &request, payload)
@@ -348,18 +366,18 @@ impl<F> Node<F> {
         content: Content<F>,
         event: &RawEvent<'_>,
         payload: Payload,
-    ) -> Result<(), Fault> {
+    ) -> Result<Destination, Fault> {
         let receipt = match content.flags {
             bits if bits & flags::WANT_HANDLED != 0 => Receipt::Handled,
             bits if bits & flags::WANT_DELIVERED != 0 => Receipt::Delivered,
             _ => Receipt::None,
         };
         let Ok((to, name)) = self.inbox.find(event.names, false) else {
-            return self.spoil(content);
+            return Err(self.spoil(content));
         };
         let item = content.item(name, event.codec, payload, ItemKind::Event(receipt));
         self.arrive(to, item);
-        Ok(())
+        Ok(to)
     }
 
     fn request_arrived(
@@ -369,7 +387,7 @@ impl<F> Node<F> {
         payload: Payload,
     ) -> Result<(), Fault> {
         let Ok((to, name)) = self.inbox.find(request.names, true) else {
-            return self.spoil(content);
+            return Err(self.spoil(content));
         };
         let deadline = match request.remaining {
             0 => None,
@@ -408,7 +426,7 @@ impl<F> Node<F> {
         let (request, outcome) = match kind {
             Kind::REPLY => {
                 let Ok(reply) = ReplyBody::decode(body) else {
-                    return self.spoil(content);
+                    return Err(self.spoil(content));
                 };
                 let outcome = Outcome::Reply {
                     codec: reply.codec,
@@ -420,7 +438,7 @@ impl<F> Node<F> {
             }
             _ => {
                 let Ok(failed) = FailedBody::decode(body) else {
-                    return self.spoil(content);
+                    return Err(self.spoil(content));
                 };
                 self.stats.attachments_dropped += content.attachments.len() as u64;
                 let outcome = Outcome::Failed(Failure {
@@ -503,6 +521,12 @@ fn payload(frame: &Frame<'_>, len: usize) -> Payload {
 }
 
 impl<F> Content<F> {
+    /// Whether more of the kind that follow it may be taken with it: nothing but its payload is its
+    /// own.
+    fn leads_run(&self) -> bool {
+        self.flags == 0 && self.place.on_credit && self.attachments.is_empty() && !self.lost
+    }
+
     fn item(self, event: Arc<str>, codec: u8, payload: Payload, kind: ItemKind) -> Item<F> {
         Item {
             from: self.from,

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::inbound::{Books, Breach, Inbound, Place};
+use super::inbound::{Books, Breach, Inbound, Row};
 use super::recv_flow::{RecvFlow, Wish};
 use super::rooms::Ask;
 use super::send_flow::LARGEST_SLICE;
@@ -12,17 +12,14 @@ use crate::wire::flow::MAX_FLOW;
 
 impl<F> Inbound<F> {
     /// The application has taken what stands there, or it never will.
-    pub(crate) fn take(&mut self, place: Place, books: &mut Books) {
-        if place.room > 0 {
-            books.rooms.free(self.source, place.room);
-        }
-        if let Some(flow) = self.flows.get_mut(place.flow) {
+    pub(crate) fn take(&mut self, row: &Row, books: &mut Books) {
+        if let Some(flow) = self.flows.get_mut(row.flow) {
             let before = flow.outstanding();
-            flow.take(place.index, &mut books.ledger);
+            flow.take(row, &mut books.ledger);
             self.given = self.given - before + flow.outstanding();
             self.news |= flow.changed;
             if flow.is_low() {
-                self.renew(place.flow, books);
+                self.renew(row.flow, books);
             }
         }
     }

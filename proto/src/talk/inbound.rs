@@ -14,7 +14,7 @@ use crate::rising_map::RisingMap;
 use crate::run_map::RunMap;
 use crate::time::Instant;
 use crate::wire::flow::{MAX_FLOW, cost};
-use crate::wire::{Header, MarkBody, SliceBody, flags, limits};
+use crate::wire::{Header, MarkBody, Run, SliceBody, flags, limits};
 
 /// How many flows a sender may open: as many namespaces and streams as a peer may have. Every one
 /// takes memory here for the life of the conversation, used or not.
@@ -49,8 +49,48 @@ pub(crate) enum Breach {
 pub(crate) struct Place {
     pub(crate) flow: u32,
     pub(crate) index: u64,
+    /// What it costs, on credit or not.
+    pub(crate) cost: u64,
+    pub(crate) on_credit: bool,
     /// Room of the reassembly cap that is free when it is taken.
     pub(crate) room: u64,
+}
+
+/// Places of a flow that follow one another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) flow: u32,
+    /// The first of them.
+    pub(crate) index: u64,
+    pub(crate) places: u64,
+    pub(crate) cost: u64,
+    pub(crate) on_credit: bool,
+}
+
+impl Row {
+    /// The row of a single place.
+    pub(crate) const fn of(place: &Place) -> Self {
+        Self {
+            flow: place.flow,
+            index: place.index,
+            places: 1,
+            cost: place.cost,
+            on_credit: place.on_credit,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn goes_on_with(&self, next: &Self) -> bool {
+        self.flow == next.flow
+            && self.index + self.places == next.index
+            && self.on_credit == next.on_credit
+    }
+
+    #[inline]
+    pub(crate) const fn add(&mut self, next: &Self) {
+        self.places += next.places;
+        self.cost += next.cost;
+    }
 }
 
 /// A large message that is whole.
@@ -147,13 +187,35 @@ impl<F> Inbound<F> {
             return Order::Gap;
         }
         self.next += 1;
-        self.unmarked += len as u64;
         self.unmarked_handles += usize::from(header.attachments);
         self.unmarked_since.get_or_insert(now);
-        if self.unmarked * 4 >= self.window || self.unmarked_handles >= HANDLES_TO_MARK {
-            self.urgent = true;
-        }
+        self.note_unmarked(len);
         Order::Next
+    }
+
+    fn note_unmarked(&mut self, bytes: usize) {
+        self.unmarked += bytes as u64;
+        self.urgent |= self.unmarked * 4 >= self.window || self.unmarked_handles >= HANDLES_TO_MARK;
+    }
+
+    /// What may still come on the credit of a flow; nothing if it is not open.
+    pub(crate) fn unused(&mut self, flow: u32) -> u64 {
+        self.flows.get_mut(flow).map_or(0, |flow| flow.unused())
+    }
+
+    /// Counts and holds a run for the application: it follows a frame that has just been admitted,
+    /// and is within what is unused of its flow. The place of its first frame is returned.
+    pub(crate) fn admit_run(&mut self, id: u32, run: &Run<'_>, books: &mut Books) -> u64 {
+        self.next += run.frames;
+        self.note_unmarked(run.bytes.len());
+        let Some(flow) = self.flows.get_mut(id) else {
+            return 0;
+        };
+        let first = flow.admit_run(run.frames, run.cost);
+        if flow.is_low() {
+            self.renew(id, books);
+        }
+        first
     }
 
     /// Holds a frame of a flow for the application.
@@ -166,17 +228,13 @@ impl<F> Inbound<F> {
         let cost = cost(len);
         let first_contact = self.first_contact_of(header, cost)?;
         let flow = self.flow(header.flow)?;
-        let index = flow
+        let place = flow
             .admit(cost, first_contact)
             .map_err(|_| Breach::Overrun)?;
         if flow.is_low() {
             self.renew(header.flow, books);
         }
-        Ok(Place {
-            flow: header.flow,
-            index,
-            room: 0,
-        })
+        Ok(place)
     }
 
     fn first_contact_of(&mut self, header: &Header, cost: u64) -> Result<bool, Breach> {
@@ -231,7 +289,7 @@ impl<F> Inbound<F> {
         if let Some(assembly) = &mut flow.assembly {
             assembly.bytes.extend_from_slice(slice.bytes);
         }
-        let whole = last.then(|| flow.assembled(header.flow)).flatten();
+        let whole = last.then(|| flow.assembled()).flatten();
         if last {
             self.ask_room(header.flow, books);
         }
@@ -250,7 +308,7 @@ impl<F> Inbound<F> {
         let first_contact = self.first_contact_of(header, cost)?;
         let source = self.source;
         let flow = self.flow(header.flow)?;
-        let index = flow
+        let place = flow
             .admit(cost, first_contact)
             .map_err(|_| Breach::Overrun)?;
         let mut dropped = Vec::new();
@@ -265,14 +323,7 @@ impl<F> Inbound<F> {
             }
             self.ask_room(header.flow, books);
         }
-        self.take(
-            Place {
-                flow: header.flow,
-                index,
-                room: 0,
-            },
-            books,
-        );
+        self.take(&Row::of(&place), books);
         Ok(dropped)
     }
 
@@ -394,9 +445,9 @@ impl<F> Inbound<F> {
 }
 
 impl<F> RecvFlow<F> {
-    fn assembled(&mut self, id: u32) -> Option<Assembled<F>> {
-        let index = self.admit_assembled();
-        let (room, assembly) = self.end_room();
+    fn assembled(&mut self) -> Option<Assembled<F>> {
+        let place = self.admit_assembled(self.room_size);
+        let (_, assembly) = self.end_room();
         let assembly = assembly?;
         Some(Assembled {
             kind: assembly.head.kind,
@@ -404,11 +455,7 @@ impl<F> RecvFlow<F> {
             body: assembly.bytes.freeze(),
             attachments: assembly.attachments,
             lost: assembly.lost,
-            place: Place {
-                flow: id,
-                index,
-                room,
-            },
+            place,
         })
     }
 }

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 
 pub(crate) use draft::{Draft, DraftPool};
 pub(crate) use ending::{GivenUp, Leftover};
-pub(crate) use inbound::{Books, Breach, Inbound, Order, Place};
+pub(crate) use inbound::{Books, Breach, Inbound, Order, Place, Row};
 pub(crate) use ledger::Ledger;
 pub(crate) use outbound::{Ends, Outbound};
 pub(crate) use rooms::Rooms;

@@ -1,12 +1,13 @@
 //! One flow of a conversation, as its receiver sees it: what was given, what is held, what was
 //! taken in order.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::BytesMut;
 
+use super::inbound::{Place, Row};
 use super::ledger::{Holding, Ledger};
-use crate::short_queue::ShortQueue;
 use crate::wire::{Credit, SliceHead};
 
 #[derive(Debug)]
@@ -20,10 +21,12 @@ pub(crate) struct RecvFlow<F> {
     freed: u64,
     /// Cost of all frames, first contact included, taken by the application in order.
     taken: u64,
-    /// What is held for the application, oldest first.
-    held: ShortQueue<Held>,
-    /// Index of the oldest of `held`, counted over the life of the flow.
+    /// What is held for the application has the indices from `first` to before `end`, counted over
+    /// the life of the flow. Who holds it knows what it costs: nothing of it is written down here
+    /// but the little that was taken before its turn.
     first: u64,
+    end: u64,
+    early: BTreeMap<u64, Row>,
     /// Credit to keep outstanding while the flow is in use.
     window: u64,
     /// The limit that the sender said it needs. Absolute, as the limit is: a limit that has come up
@@ -71,14 +74,6 @@ pub(crate) struct Wish {
     pub(crate) instead: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    cost: u64,
-    /// Of that, what was on credit and is not freed yet.
-    credit: u64,
-    done: bool,
-}
-
 /// A large message on its way.
 #[derive(Debug)]
 pub(crate) struct Assembly<F> {
@@ -108,8 +103,9 @@ impl<F> RecvFlow<F> {
             received: 0,
             freed: 0,
             taken: 0,
-            held: ShortQueue::new(),
             first: 0,
+            end: 0,
+            early: BTreeMap::new(),
             window,
             target: 0,
             purse: Purse::None,
@@ -142,28 +138,49 @@ impl<F> RecvFlow<F> {
         }
     }
 
-    /// Counts a frame that has come. It is held until `take` with the index that is returned.
-    pub(crate) fn admit(&mut self, cost: u64, first_contact: bool) -> Result<u64, Overrun> {
-        let mut credit = 0;
+    /// Counts a frame that has come. It is held until [`RecvFlow::take`] of what is returned.
+    pub(crate) fn admit(&mut self, cost: u64, first_contact: bool) -> Result<Place, Overrun> {
         if !first_contact {
-            if cost > self.limit - self.received {
+            if cost > self.unused() {
                 return Err(Overrun);
             }
             self.received += cost;
-            credit = cost;
         }
-        self.held.push_back(Held {
+        Ok(self.hold(cost, !first_contact, 0))
+    }
+
+    /// Counts a run of frames that all use credit, of which there is enough: see
+    /// [`RecvFlow::unused`]. They are held as if they had come alone, the first of them in this
+    /// place.
+    pub(crate) fn admit_run(&mut self, frames: u64, cost: u64) -> u64 {
+        debug_assert!(cost <= self.unused(), "a run is cut to the credit");
+        self.received += cost;
+        let first = self.end;
+        self.end += frames;
+        first
+    }
+
+    fn hold(&mut self, cost: u64, on_credit: bool, room: u64) -> Place {
+        let index = self.end;
+        self.end += 1;
+        Place {
+            flow: self.id,
+            index,
             cost,
-            credit,
-            done: false,
-        });
-        Ok(self.first + self.held.len() as u64 - 1)
+            on_credit,
+            room,
+        }
+    }
+
+    /// Cost that may still come on credit.
+    pub(crate) const fn unused(&self) -> u64 {
+        self.limit - self.received
     }
 
     /// Counts a slice: its credit is free again, because its bytes are in the room that was
     /// reserved for its message; it counts as taken when the whole message is.
     pub(crate) fn admit_slice(&mut self, cost: u64, ledger: &mut Ledger) -> Result<(), Overrun> {
-        if cost > self.limit - self.received {
+        if cost > self.unused() {
             return Err(Overrun);
         }
         self.received += cost;
@@ -172,37 +189,52 @@ impl<F> RecvFlow<F> {
         Ok(())
     }
 
-    /// The message of all slices so far is whole: it is held like any other.
-    pub(crate) fn admit_assembled(&mut self) -> u64 {
+    /// The message of all slices so far is whole: it is held like any other, and with it the room
+    /// that is free when it is taken.
+    pub(crate) fn admit_assembled(&mut self, room: u64) -> Place {
         let cost = core::mem::take(&mut self.assembled_cost);
-        self.held.push_back(Held {
-            cost,
-            credit: 0,
-            done: false,
-        });
-        self.first + self.held.len() as u64 - 1
+        self.hold(cost, false, room)
     }
 
-    /// The application has taken what stands at this index, or it will never see it.
-    pub(crate) fn take(&mut self, index: u64, ledger: &mut Ledger) {
-        let Some(at) = index.checked_sub(self.first) else {
-            return;
-        };
-        let Some(held) = self.held.get_mut(at as usize) else {
-            return;
-        };
-        held.done = true;
-        let mut freed = 0;
-        while let Some(front) = self.held.front().filter(|front| front.done) {
-            self.taken += front.cost;
-            freed += front.credit;
-            self.held.pop_front();
-            self.first += 1;
-            self.changed = true;
+    /// The application has taken what stands there, or it will never see it.
+    #[inline]
+    pub(crate) fn take(&mut self, row: &Row, ledger: &mut Ledger) {
+        if row.index != self.first || row.index + row.places > self.end {
+            return self.take_early(row, ledger);
         }
-        self.free(freed, ledger);
+        self.pass(row, ledger);
+        if !self.early.is_empty() {
+            self.catch_up(ledger);
+        }
     }
 
+    /// What comes before it is still held: only taken in order does it count for the sender. What
+    /// is not held at all belonged to an earlier conversation, or was taken before.
+    #[cold]
+    fn take_early(&mut self, row: &Row, ledger: &mut Ledger) {
+        if row.index > self.first && row.index + row.places <= self.end {
+            self.early.insert(row.index, *row);
+            self.catch_up(ledger);
+        }
+    }
+
+    #[cold]
+    fn catch_up(&mut self, ledger: &mut Ledger) {
+        while let Some(row) = self.early.remove(&self.first) {
+            self.pass(&row, ledger);
+        }
+    }
+
+    /// The oldest of what is held is taken.
+    #[inline]
+    fn pass(&mut self, row: &Row, ledger: &mut Ledger) {
+        self.first += row.places;
+        self.taken += row.cost;
+        self.changed = true;
+        self.free(if row.on_credit { row.cost } else { 0 }, ledger);
+    }
+
+    #[inline]
     fn free(&mut self, credit: u64, ledger: &mut Ledger) {
         let before = self.outstanding();
         self.freed += credit;
@@ -231,7 +263,7 @@ impl<F> RecvFlow<F> {
 
     /// Whether [`RecvFlow::renew`] may have something to give.
     pub(crate) const fn is_low(&self) -> bool {
-        let unused = self.limit - self.received;
+        let unused = self.unused();
         match self.purse {
             Purse::None => true,
             Purse::Budget | Purse::Reserve(_) => self.is_starving() || unused * 2 < self.window,
@@ -249,7 +281,7 @@ impl<F> RecvFlow<F> {
             Purse::None => return false,
             Purse::Budget => {}
         }
-        let unused = self.limit - self.received;
+        let unused = self.unused();
         let want = self.want();
         if want == 0 && unused * 2 >= self.window {
             return false;
@@ -282,7 +314,7 @@ impl<F> RecvFlow<F> {
 
     fn renew_reply(&mut self, credit: u64) -> bool {
         let limit = self.freed + credit;
-        let unused = self.limit - self.received;
+        let unused = self.unused();
         if !self.is_starving() && unused * 2 >= credit || limit <= self.limit {
             return false;
         }
@@ -292,9 +324,13 @@ impl<F> RecvFlow<F> {
         true
     }
 
+    const fn holds_nothing(&self) -> bool {
+        self.first == self.end
+    }
+
     /// Credit beyond the floor that the sender does not use.
     pub(crate) fn reclaimable(&self, floor: u64) -> bool {
-        self.purse == Purse::Budget && self.held.is_empty() && self.limit - self.received > floor
+        self.purse == Purse::Budget && self.holds_nothing() && self.unused() > floor
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -337,7 +373,7 @@ impl<F> RecvFlow<F> {
         let turn = self.rooms_ended + 1;
         let wish = self.wish.filter(|wish| wish.number <= turn)?;
         let lapsed = wish.number < turn || wish.instead && !self.is_starving();
-        if !lapsed && wish.instead && !self.held.is_empty() {
+        if !lapsed && wish.instead && !self.holds_nothing() {
             return None;
         }
         self.wish = None;
@@ -378,11 +414,9 @@ impl<F> RecvFlow<F> {
         self.asked_instead = false;
         let cost = core::mem::take(&mut self.assembled_cost);
         if cost > 0 {
-            self.held.push_back(Held {
-                cost,
-                credit: 0,
-                done: true,
-            });
+            // It counts in the place of the message that will never be whole.
+            let given_up = self.hold(cost, false, 0);
+            self.early.insert(given_up.index, Row::of(&given_up));
         }
         (core::mem::take(&mut self.room_size), self.assembly.take())
     }

@@ -5,7 +5,7 @@ use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Header, WireError, limits};
+use super::{Header, Most, Run, WireError, limits, run};
 
 /// Frames above this many bytes can be kept without a copy. Below it, the copy costs less than the
 /// shared chunk that it would keep alive.
@@ -23,6 +23,8 @@ pub struct Deframer {
     /// Bytes from `at` on are still to be cut; they begin with a frame unless `begun` holds one.
     chunk: BytesMut,
     at: usize,
+    /// Where the small frame begins that was lent last out of the chunk and ends at `at`, if one was.
+    lead: usize,
     /// The beginning of a frame whose rest is still to come.
     begun: Vec<u8>,
     /// Whether `begun` holds a whole frame, which was lent by the last call.
@@ -44,6 +46,7 @@ impl Deframer {
         Self {
             chunk: BytesMut::new(),
             at: 0,
+            lead: 0,
             begun: Vec::new(),
             lent: false,
             limit: limits::HELLO,
@@ -61,6 +64,7 @@ impl Deframer {
     /// that is, if [`Deframer::next`] has returned `None` since.
     pub fn push(&mut self, chunk: BytesMut) {
         self.chunk.advance(mem::take(&mut self.at));
+        self.lead = 0;
         if self.chunk.is_empty() {
             self.chunk = chunk;
         } else {
@@ -93,18 +97,37 @@ impl Deframer {
             && let Ok((header, len)) = self.judge(raw)
             && len <= rest.len().min(SHARED_ABOVE)
         {
-            let start = self.at;
+            self.lead = self.at;
             self.at += len;
             return Ok(Some(Frame {
                 header,
-                bytes: FrameBytes::Borrowed(&self.chunk[start..self.at]),
+                bytes: FrameBytes::Borrowed(&self.chunk[self.lead..self.at]),
             }));
         }
         self.next_of_any()
     }
 
+    /// The frames that follow the one returned last, or the run returned last, and are like it in
+    /// their first `alike` bytes; see [`Run`]. `None` where there are none, and where the one before
+    /// did not lie in the chunk. They need not be judged: they are as one that was, and no longer
+    /// than what is borrowed.
+    #[inline]
+    pub(crate) fn run(&mut self, alike: usize, most: Most) -> Option<Run<'_>> {
+        let (before, rest) = self.chunk.split_at(self.at);
+        let most = Most {
+            frame: self.limit.min(SHARED_ABOVE),
+            ..most
+        };
+        let run = run::cut(before.get(self.lead..)?, rest, alike, most)?;
+        self.lead = self.at + run.last;
+        self.at += run.bytes.len();
+        Some(run)
+    }
+
     #[inline(never)]
     fn next_of_any(&mut self) -> Result<Option<Frame<'_>>, WireError> {
+        // What this returns is large or spans chunks: no run follows it.
+        self.lead = self.chunk.len();
         if let Some(error) = self.failed {
             return Err(error);
         }

@@ -202,6 +202,16 @@ impl Header {
         out[start..start + Self::LENGTH_FIELD].copy_from_slice(&length);
     }
 
+    /// How long the whole frame is that `bytes` begin with. For a frame that has been judged; 0
+    /// where there is not even a length.
+    #[inline]
+    pub(crate) fn whole_len(bytes: &[u8]) -> usize {
+        let field = bytes.first_chunk().copied();
+        field.map_or(0, |field| {
+            u32::from_be_bytes(field) as usize + Self::LENGTH_FIELD
+        })
+    }
+
     /// Reads a header and the length of the body that follows it.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod fields;
 pub mod flow;
 mod header;
 pub mod limits;
+mod run;
 
 pub use body::*;
 pub use codes::{CloseCode, Refusal};
@@ -18,6 +19,7 @@ pub use control::*;
 pub use deframer::{Deframer, Frame};
 pub(crate) use fields::is_name;
 pub use header::{Header, Kind, flags, frame};
+pub(crate) use run::{Most, Run};
 
 /// Why bytes of a peer are not what the protocol allows. A fault of the peer, never of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::Overrun;
-use super::spool::Place;
+use crate::spool::Place;
 use crate::wire::{BlockedBody, Credit, Frame, Header, Kind, MarkBody, ReclaimBody, flags};
 
 /// How many flows a conversation's control may speak of: more than a pair can have open, and few

@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use super::control::{Asked, Control};
 use super::quotas::Quotas;
-use super::spool::{Place, Pool, Spool};
 use super::{ATTACHMENTS_MAX, Held, Overrun, UNCREDITED_MAX, Unwritten};
 use crate::id::InstanceId;
 use crate::link::tx::{COPY_MAX, Transmitter};
+use crate::spool::{Place, Pool, Spool};
 use crate::wire::{AskBody, Frame, Header, Kind, flags, flow};
 
 /// An idle lane keeps memory for this many entries.
