@@ -18,7 +18,7 @@ use self::lane::{Lane, Served, Stores};
 use self::quotas::Quotas;
 use crate::id::InstanceId;
 use crate::link::tx::Transmitter;
-use crate::wire::{CloseCode, Frame, Kind, WireError, flow, limits};
+use crate::wire::{CloseCode, Frame, Header, Kind, Most, Run, WireError, flow, limits};
 
 /// Bytes that one source may write before it is the next one's turn.
 const QUANTUM: usize = 64 * 1024;
@@ -198,6 +198,31 @@ impl<F> Egress<F> {
             self.round.push_back(key);
         }
         Ok(())
+    }
+
+    /// What a run may have at most that follows a frame with this header, which has just been
+    /// queued. `None` where none may follow it.
+    pub(crate) fn most_of_run(&mut self, lead: &Header) -> Option<Most> {
+        if lead.attachments > 0 || lead.flow == flow::NO_FLOW || lane::is_control(lead.kind) {
+            return None;
+        }
+        let (_, cost) = self.stores.quotas.rest(lead.destination)?;
+        let key = self.lane_of(lead.source);
+        Some(Most::new(self.lanes[key].room_for_run(), cost))
+    }
+
+    /// Queues a run that keeps to [`Egress::most_of_run`].
+    pub(crate) fn push_run(&mut self, lead: &Header, run: &Run<'_>) {
+        let Some((quota, _)) = self.stores.quotas.rest(lead.destination) else {
+            return;
+        };
+        let fits = self.stores.quotas.charge(quota, run.cost);
+        debug_assert!(fits, "a run is cut to what is left of the account");
+        let key = self.lane_of(lead.source);
+        let lane = &mut self.lanes[key];
+        let before = lane.held();
+        lane.push_run(lead, run, quota, &mut self.stores.pool);
+        self.held.exchange(before, lane.held());
     }
 
     /// Moves frames into the plan under construction, until it is full or the queue is empty.

@@ -131,7 +131,7 @@ impl<F> Node<F> {
             let Err(refused) = link.egress.push(&frame, attachments, lost, bound) else {
                 self.stats.forwarded += 1;
                 self.links.touch(to);
-                return None;
+                return Some(Lead::Passing(to));
             };
             let blamed = match refused.why {
                 Overrun::Credit => link.egress.heaviest(header.destination),

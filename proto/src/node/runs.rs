@@ -3,6 +3,7 @@
 //! is unusual in any way is no part of a run and goes its own way.
 
 use super::Node;
+use crate::id::LinkId;
 use crate::inbox::{Destination, Events};
 use crate::link::rx::Receiver;
 use crate::wire::{Header, Most};
@@ -16,6 +17,8 @@ pub(super) enum Lead {
         codec: u8,
         alike: usize,
     },
+    /// Frames that go on over this link.
+    Passing(LinkId),
 }
 
 impl<F> Node<F> {
@@ -28,6 +31,7 @@ impl<F> Node<F> {
     fn on_run(&mut self, lead: Lead, header: &Header, rx: &mut Receiver<F>) -> bool {
         match lead {
             Lead::Events { to, codec, alike } => self.accept_run(header, to, codec, alike, rx),
+            Lead::Passing(to) => self.pass_run_on(header, to, rx),
         }
     }
 
@@ -67,6 +71,21 @@ impl<F> Node<F> {
         inbox.arrive_run(to, events, &run);
         stats.frames += run.frames;
         self.touch_later(header.source);
+        true
+    }
+
+    /// Queues frames for the link that leads to their destination.
+    fn pass_run_on(&mut self, header: &Header, to: LinkId, rx: &mut Receiver<F>) -> bool {
+        let Some(link) = self.links.get_mut(to) else {
+            return false;
+        };
+        let most = link.egress.most_of_run(header);
+        let Some(run) = most.and_then(|most| rx.run(Header::LEN, most)) else {
+            return false;
+        };
+        link.egress.push_run(header, &run);
+        self.stats.frames += run.frames;
+        self.stats.forwarded += run.frames;
         true
     }
 }

@@ -7,6 +7,8 @@ use super::{Header, flow};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) bytes: &'a [u8],
+    /// The sequence number of the first.
+    pub(crate) first: u64,
     pub(crate) frames: u64,
     /// What all of them cost.
     pub(crate) cost: u64,
@@ -41,6 +43,7 @@ pub(super) fn cut<'a>(lead: &[u8], rest: &'a [u8], alike: usize, most: Most) -> 
     let mut next = lead_header.sequence;
     let mut run = Run {
         bytes: &[],
+        first: next.wrapping_add(1),
         frames: 0,
         cost: 0,
         last: 0,

@@ -12,7 +12,7 @@ use super::{ATTACHMENTS_MAX, Held, Overrun, UNCREDITED_MAX, Unwritten};
 use crate::id::InstanceId;
 use crate::link::tx::{COPY_MAX, Transmitter};
 use crate::spool::{Place, Pool, Spool};
-use crate::wire::{AskBody, Frame, Header, Kind, flags, flow};
+use crate::wire::{AskBody, Frame, Header, Kind, Run, flags, flow};
 
 /// An idle lane keeps memory for this many entries.
 const IDLE_ENTRIES: usize = 64;
@@ -48,13 +48,17 @@ enum Entry<F> {
     Withdrawn(usize),
 }
 
+/// A frame, or a run of small ones that lie one after the other.
 struct Queued<F> {
     destination: InstanceId,
+    /// Of the first frame; those of a run rise by one.
     sequence: u64,
+    frames: u64,
+    cost: u64,
     kind: Kind,
     /// The account that is charged with it, if it uses credit.
     quota: Option<usize>,
-    /// Bytes in the spool: the whole frame, or the header of a large one.
+    /// Bytes in the spool: the whole frames, or the header of a large one.
     copied: usize,
     /// The body of a large frame.
     payload: Option<Bytes>,
@@ -147,6 +151,8 @@ impl<F> Lane<F> {
         let queued = Queued {
             destination: frame.header.destination,
             sequence: frame.header.sequence,
+            frames: 1,
+            cost: flow::cost(whole.len()),
             kind: frame.header.kind,
             quota,
             copied: copied.len(),
@@ -154,6 +160,37 @@ impl<F> Lane<F> {
             attachments: (!attachments.is_empty()).then(|| Arc::new(attachments)),
         };
         self.append(copied, lost, queued, &mut stores.pool);
+    }
+
+    /// How many bytes of a run are taken at once.
+    pub(super) fn room_for_run(&self) -> usize {
+        self.spool.room()
+    }
+
+    /// Queues a run that follows the frame with this header, which has just been queued and uses
+    /// credit, and is charged to the same account.
+    pub(super) fn push_run(&mut self, lead: &Header, run: &Run<'_>, quota: usize, pool: &mut Pool) {
+        let place = self.spool.append(run.bytes, pool);
+        let mut rest = self.spool.get_mut(place).unwrap_or_default();
+        while let Some((frame, others)) = rest.split_at_mut_checked(Header::whole_len(rest))
+            && !frame.is_empty()
+        {
+            forwarded(frame, false);
+            rest = others;
+        }
+        let queued = Queued {
+            destination: lead.destination,
+            sequence: run.first,
+            frames: run.frames,
+            cost: run.cost,
+            kind: lead.kind,
+            quota: Some(quota),
+            copied: run.bytes.len(),
+            payload: None,
+            attachments: None,
+        };
+        self.held.add(queued.held());
+        self.entries.push_back(Entry::Frame(queued));
     }
 
     /// Queues a control frame of a conversation, or merges it with what waits of it.
@@ -202,6 +239,8 @@ impl<F> Lane<F> {
         let queued = Queued {
             destination,
             sequence: 0,
+            frames: 1,
+            cost: flow::cost(frame.whole().len()),
             kind: Kind::ASK,
             quota: None,
             copied: frame.whole().len(),
@@ -243,14 +282,21 @@ impl<F> Lane<F> {
             match self.entries.front() {
                 None => break Served::Empty,
                 Some(Entry::Frame(next)) => {
+                    let chunk_ends = run + next.copied > self.spool.front().len();
+                    if run > 0 && (chunk_ends || next.stands_alone()) {
+                        self.flush(&mut run, tx, &mut stores.pool);
+                        continue;
+                    }
+                    let most = self.deficit.min(tx.room().saturating_sub(run));
+                    if next.frames > 1 && next.copied > most {
+                        self.split_front(run, most);
+                        continue;
+                    }
                     if next.len() > self.deficit {
                         break Served::QuantumSpent;
                     }
                     if !next.joins(tx, run) {
                         break Served::PlanFull;
-                    }
-                    if run + next.copied > self.spool.front().len() || next.stands_alone() {
-                        self.flush(&mut run, tx, &mut stores.pool);
                     }
                 }
                 Some(Entry::Withdrawn(_)) => self.flush(&mut run, tx, &mut stores.pool),
@@ -270,6 +316,26 @@ impl<F> Lane<F> {
             self.entries.shrink_to(IDLE_ENTRIES);
         }
         served
+    }
+
+    /// Makes two of the run that is the first entry and lies `at` the front of the spool: the frames
+    /// that fit into `most` bytes, at least one, and the rest.
+    fn split_front(&mut self, at: usize, most: usize) {
+        let Some(Entry::Frame(mut rest)) = self.entries.pop_front() else {
+            return;
+        };
+        let bytes = self.spool.front().get(at..).unwrap_or_default();
+        let mut first = rest.none();
+        loop {
+            let len = Header::whole_len(&bytes[first.copied..]);
+            if first.frames > 0 && first.copied + len > most || rest.frames == 1 {
+                break;
+            }
+            first.grow(len);
+            rest.shrink(len);
+        }
+        self.entries.push_front(Entry::Frame(rest));
+        self.entries.push_front(Entry::Frame(first));
     }
 
     /// Takes the first entry away. What is left to copy of it is returned.
@@ -354,7 +420,7 @@ impl<F> Lane<F> {
                 Entry::Frame(queued) if queued.destination == destination => {
                     self.held.sub(queued.held());
                     queued.release(quotas);
-                    returned.push(queued.unwritten(source));
+                    returned.extend(queued.unwritten(source));
                     *entry = Entry::Withdrawn(queued.copied);
                 }
                 Entry::Control(other) if *other == destination => *entry = Entry::Withdrawn(0),
@@ -393,10 +459,11 @@ impl<F> Lane<F> {
     ) -> impl Iterator<Item = Unwritten<F>> + use<F> {
         self.entries
             .into_iter()
-            .filter_map(move |entry| match entry {
-                Entry::Frame(mut queued) => Some(queued.unwritten(source)),
+            .filter_map(|entry| match entry {
+                Entry::Frame(queued) => Some(queued),
                 Entry::Control(_) | Entry::Withdrawn(_) => None,
             })
+            .flat_map(move |mut queued| queued.unwritten(source))
     }
 }
 
@@ -423,30 +490,61 @@ impl<F> Queued<F> {
     }
 
     fn held(&self) -> Held {
-        let cost = flow::cost(self.len());
         Held {
-            frames: 1,
+            frames: self.frames,
             bytes: self.len() as u64,
-            credited: self.quota.map_or(0, |_| cost),
-            uncredited: self.quota.map_or(cost, |_| 0),
+            credited: self.quota.map_or(0, |_| self.cost),
+            uncredited: self.quota.map_or(self.cost, |_| 0),
             attachments: self.attachments.as_ref().map_or(0, |set| set.len()),
         }
     }
 
     fn release(&self, quotas: &mut Quotas) {
         if let Some(quota) = self.quota {
-            quotas.release(quota, flow::cost(self.len()));
+            quotas.release(quota, self.cost);
         }
     }
 
-    fn unwritten(&mut self, source: InstanceId) -> Unwritten<F> {
-        Unwritten {
-            source,
+    /// The part of a run in front of it, with no frame yet.
+    const fn none(&self) -> Self {
+        Self {
             destination: self.destination,
             sequence: self.sequence,
+            frames: 0,
+            cost: 0,
             kind: self.kind,
-            attachments: self.attachments.take(),
+            quota: self.quota,
+            copied: 0,
+            payload: None,
+            attachments: None,
         }
+    }
+
+    /// A frame of `len` bytes is its last one now.
+    const fn grow(&mut self, len: usize) {
+        self.frames += 1;
+        self.cost += flow::cost(len);
+        self.copied += len;
+    }
+
+    /// A frame of `len` bytes is its first one no more.
+    const fn shrink(&mut self, len: usize) {
+        self.sequence += 1;
+        self.frames -= 1;
+        self.cost -= flow::cost(len);
+        self.copied -= len;
+    }
+
+    fn unwritten(&mut self, source: InstanceId) -> impl Iterator<Item = Unwritten<F>> + use<F> {
+        let (destination, sequence, kind) = (self.destination, self.sequence, self.kind);
+        let mut attachments = self.attachments.take();
+        (0..self.frames).map(move |at| Unwritten {
+            source,
+            destination,
+            sequence: sequence + at,
+            kind,
+            attachments: attachments.take(),
+        })
     }
 }
 

@@ -59,6 +59,16 @@ impl Quotas {
         fits
     }
 
+    /// The account of a destination that has one, and what may still be charged to it.
+    pub(super) fn rest(&self, destination: InstanceId) -> Option<(usize, u64)> {
+        let key = match self.last {
+            Some((last, key)) if last == destination => key,
+            _ => *self.by_destination.get(&destination)?,
+        };
+        let quota = &self.slots[key];
+        Some((key, quota.bound.saturating_sub(quota.held)))
+    }
+
     /// Gives back what was charged.
     pub(super) fn release(&mut self, key: usize, cost: u64) {
         self.slots[key].held -= cost;

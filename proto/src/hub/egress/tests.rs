@@ -62,6 +62,32 @@ fn queue_up(queue: &mut Egress<Fd>, header: Header, body: &[u8]) {
     push(queue, header, body, vec![]).unwrap();
 }
 
+/// Queues frames that begin with this one as a hub that has read all of them at once.
+fn queue_run(queue: &mut Egress<Fd>, lead: Header, frames: u64, body: usize) {
+    let mut bytes = BytesMut::new();
+    for at in 0..frames {
+        let mut frame = Vec::new();
+        let sequence = lead.sequence + at;
+        let header = Header { sequence, ..lead };
+        let body = vec![at as u8; body + (at % 3) as usize];
+        header.encode_with(|out| out.extend_from_slice(&body), &mut frame);
+        bytes.extend_from_slice(&frame);
+    }
+    let mut deframer = Deframer::new();
+    deframer.set_limit(limits::FRAME);
+    deframer.push(bytes);
+    while let Some(frame) = deframer.next().unwrap() {
+        let header = frame.header;
+        let pushed = queue.push(&frame, Vec::new(), false, || u64::MAX / 2);
+        pushed.unwrap();
+        while let Some(most) = queue.most_of_run(&header)
+            && let Some(run) = deframer.run(Header::LEN, most)
+        {
+            queue.push_run(&header, &run);
+        }
+    }
+}
+
 fn mark(queue: &mut Egress<Fd>, flag: u8, path: u32, received: u64, credits: &[(u32, u64)]) {
     let credit = |&(flow, limit)| Credit {
         flow,

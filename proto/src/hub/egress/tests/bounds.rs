@@ -122,3 +122,23 @@ fn hazard_q1_credit_for_ever_new_flows_is_bounded() {
     assert_eq!(refused.why, Overrun::Flows);
     assert_eq!(write_all(&mut queue).len(), 1);
 }
+
+#[test]
+fn a_run_is_charged_given_back_and_returned_frame_by_frame() {
+    let mut queue = unbounded();
+    let request = header(Kind::REQUEST, A, 1);
+    push_within(&mut queue, 10 * 128, request, b"", vec![]).unwrap();
+    let most = queue.most_of_run(&request).unwrap();
+    assert_eq!(most.cost, 9 * 128);
+    queue_run(&mut queue, header(Kind::REQUEST, A, 2), 9, 40);
+    assert_eq!(queue.held().frames, 10);
+    let refused = push(&mut queue, header(Kind::REQUEST, A, 11), b"", vec![]).unwrap_err();
+    assert_eq!(refused.why, Overrun::Credit);
+    let returned = queue.take_returned(MEMBER);
+    let numbers: Vec<u64> = returned.iter().map(|frame| frame.sequence).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    assert!(returned.iter().all(Unwritten::may_be_request));
+    assert_eq!(queue.held(), Held::default());
+    queue_run(&mut queue, header(Kind::REQUEST, A, 11), 10, 40);
+    assert_eq!(write_all(&mut queue).len(), 10);
+}

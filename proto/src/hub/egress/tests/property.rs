@@ -4,11 +4,29 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Event { source: u64, body: usize, fds: u8 },
-    Mark { source: u64, answer: bool },
-    Ask { source: u64 },
-    Plan { before: usize },
-    Purge { source: u64 },
+    Event {
+        source: u64,
+        body: usize,
+        fds: u8,
+    },
+    Run {
+        source: u64,
+        frames: u64,
+        body: usize,
+    },
+    Mark {
+        source: u64,
+        answer: bool,
+    },
+    Ask {
+        source: u64,
+    },
+    Plan {
+        before: usize,
+    },
+    Purge {
+        source: u64,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -17,6 +35,8 @@ fn op() -> impl Strategy<Value = Op> {
     let fds = prop_oneof![6 => Just(0_u8), 1 => 1_u8..4];
     prop_oneof![
         12 => (source(), body, fds).prop_map(|(source, body, fds)| Op::Event { source, body, fds }),
+        8 => (source(), 2_u64..200, 0_usize..900)
+            .prop_map(|(source, frames, body)| Op::Run { source, frames, body }),
         4 => (source(), any::<bool>()).prop_map(|(source, answer)| Op::Mark { source, answer }),
         2 => source().prop_map(|source| Op::Ask { source }),
         4 => (0_usize..PLAN_MAX - Header::LEN).prop_map(|before| Op::Plan { before }),
@@ -56,7 +76,7 @@ impl Talk {
             }
             _ => {
                 self.got = self.got.max(self.purged) + 1;
-                assert_eq!(header.sequence, self.got);
+                assert_eq!((header.sequence, header.hops), (self.got, 1));
             }
         }
     }
@@ -86,6 +106,12 @@ proptest! {
                     attached += u64::from(fds);
                     let fds = census.fds(0..u32::from(fds));
                     push(&mut queue, header, &vec![1; body], fds).unwrap();
+                }
+                Op::Run { source, frames, body } => {
+                    let talk = &mut talks[source as usize];
+                    let lead = event(InstanceId(source), talk.sent + 1);
+                    queue_run(&mut queue, lead, frames, body);
+                    talk.sent += frames;
                 }
                 Op::Mark { source, answer } => {
                     let talk = &mut talks[source as usize];
