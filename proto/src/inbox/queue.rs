@@ -106,6 +106,7 @@ impl<F> Queue<F> {
         self.drop_ended();
         match self.entries.front_mut()? {
             Entry::Run(events) => Some(RunInFront {
+                len: Header::whole_len(self.spool.front()),
                 events,
                 spool: &mut self.spool,
                 messages: &mut self.messages,
@@ -187,9 +188,11 @@ impl<F> Queue<F> {
     }
 }
 
-/// A run of which something is left, with the bytes that begin with its next frame.
+/// A run of which something is left, whose next frame begins the spool.
 pub(crate) struct RunInFront<'a> {
     pub(crate) events: &'a mut Events,
+    /// Bytes of that frame.
+    len: usize,
     spool: &'a mut Spool,
     messages: &'a mut usize,
     pool: &'a mut Pool,
@@ -203,30 +206,24 @@ impl RunInFront<'_> {
             flow: self.events.flow,
             index: self.events.index,
             places: 1,
-            cost: cost(self.len()),
+            cost: cost(self.len),
             on_credit: true,
         }
     }
 
     #[inline]
     pub(crate) fn payload(&self) -> Payload {
-        Payload::copy_within(self.spool.front(), self.events.payload_at, self.len())
+        Payload::copy_within(self.spool.front(), self.events.payload_at, self.len)
     }
 
     /// Takes its next event away.
     #[inline]
     pub(crate) fn pass(self) {
-        let len = self.len();
         self.events.index += 1;
         self.events.left -= 1;
-        self.events.cost -= cost(len);
+        self.events.cost -= cost(self.len);
         *self.messages -= 1;
-        self.spool.skip(len, self.pool);
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        Header::whole_len(self.spool.front())
+        self.spool.skip(self.len, self.pool);
     }
 
     fn item<F>(&self) -> Item<F> {

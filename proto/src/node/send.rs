@@ -35,6 +35,7 @@ impl<F> Node<F> {
             return Ok(id);
         }
         self.left = 0;
+        self.settle_tally();
         let deadline = options
             .expires
             .and_then(|after| self.now.checked_add(after));

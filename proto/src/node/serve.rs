@@ -100,7 +100,7 @@ impl<F> Node<F> {
     ) -> Option<Delivery<F>> {
         self.left = 0;
         self.pass_time(now);
-        if self.begin_run(namespace) {
+        if self.inbox.run_in_front(namespace).is_some() {
             return self.recv_of_run(namespace);
         }
         self.settle_tally();
@@ -121,27 +121,17 @@ impl<F> Node<F> {
         }
     }
 
-    /// Whether the next message of a namespace is one of a run. It is counted as taken.
-    #[inline]
-    fn begin_run(&mut self, namespace: NamespaceId) -> bool {
-        let Some(run) = self.inbox.run_in_front(namespace) else {
-            return false;
-        };
-        let (from, row) = (run.events.from, run.row());
-        self.taken_of_run(from, row);
-        true
-    }
-
     /// The next message of a namespace, of a run: what is the same for all of them was looked up
     /// when they came, so little is left to do.
     #[inline]
     fn recv_of_run(&mut self, namespace: NamespaceId) -> Option<Delivery<F>> {
         let run = self.inbox.run_in_front(namespace)?;
-        let (from, cost) = (run.events.from, run.row().cost);
+        let (from, row) = (run.events.from, run.row());
         let (event, codec) = (run.events.event.clone(), run.events.codec);
         let payload = run.payload();
         run.pass();
-        self.inbox.took(from, cost);
+        self.inbox.took(from, row.cost);
+        self.taken_of_run(from, row);
         self.stats.delivered += 1;
         Some(Delivery {
             from: self.sender(from),
