@@ -49,8 +49,7 @@ impl<F> Node<F> {
             return self.on_talk_frame(received);
         }
         if header.hops >= limits::HOPS {
-            self.drop_far_travelled(received);
-            return None;
+            return self.drop_far_travelled(received);
         }
         match self.next_link(header.destination) {
             Some(to) => self.pass_on(to, received),
@@ -82,9 +81,10 @@ impl<F> Node<F> {
     }
 
     /// It has gone over more links than there can be between two instances: it goes in circles.
-    fn drop_far_travelled(&mut self, received: Received<'_, F>) {
+    fn drop_far_travelled(&mut self, received: Received<'_, F>) -> Option<Lead> {
         self.stats.hops_dropped += 1;
         self.stats.attachments_dropped += received.attachments.len() as u64;
+        None
     }
 
     /// The link over which frames from below go on. Two children of one relay meet there: the way

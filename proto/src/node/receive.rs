@@ -185,8 +185,7 @@ impl<F> Node<F> {
         } = received;
         let header = &frame.header;
         let len = frame.whole().len();
-        let Self { talks, books, .. } = self;
-        let Some(talk) = talks.get_mut(header.source) else {
+        let Some(talk) = self.talks.get_mut(header.source) else {
             self.stats.attachments_dropped += attachments.len() as u64;
             return Ok(None);
         };
@@ -200,17 +199,35 @@ impl<F> Node<F> {
             return Ok(None);
         }
         match header.kind {
-            Kind::EVENT | Kind::REQUEST | Kind::REPLY | Kind::FAILED => {}
-            Kind::SLICE => return self.on_slice(&frame, len, attachments, lost).map(|()| None),
+            Kind::EVENT | Kind::REQUEST | Kind::REPLY | Kind::FAILED => {
+                self.on_message(&frame, attachments, lost)
+            }
+            Kind::SLICE => self.on_slice(&frame, len, attachments, lost).map(|()| None),
             kind => {
                 self.stats.attachments_dropped += attachments.len() as u64;
-                return match kind {
+                match kind {
                     Kind::VOID => self.on_void(header, frame.body()),
                     _ => self.on_verdict(header, frame.body()),
                 }
-                .map(|()| None);
+                .map(|()| None)
             }
         }
+    }
+
+    /// A message that came in one frame, which is the next of its conversation.
+    fn on_message(
+        &mut self,
+        frame: &Frame<'_>,
+        attachments: Vec<F>,
+        lost: bool,
+    ) -> Result<Option<Lead>, Fault> {
+        let header = &frame.header;
+        let len = frame.whole().len();
+        let Self { talks, books, .. } = self;
+        let Some(talk) = talks.get_mut(header.source) else {
+            self.stats.attachments_dropped += attachments.len() as u64;
+            return Ok(None);
+        };
         if matches!(header.kind, Kind::REPLY | Kind::FAILED)
             && let Some(credit) = talk.inb.whole_reply(header, len)
         {
@@ -224,7 +241,7 @@ impl<F> Node<F> {
                 attachments,
                 lost,
             };
-            let payload = |len| payload(&frame, len);
+            let payload = |len| payload(frame, len);
             let (kind, flow) = (header.kind, header.flow);
             return self
                 .on_answer(kind, flow, true, content, frame.body(), payload)
@@ -246,10 +263,10 @@ impl<F> Node<F> {
             lost,
         };
         match header.kind {
-            Kind::EVENT => self.on_event(content, &frame),
-            Kind::REQUEST => self.on_request(content, &frame).map(|()| None),
+            Kind::EVENT => self.on_event(content, frame),
+            Kind::REQUEST => self.on_request(content, frame).map(|()| None),
             kind => {
-                let payload = |len| payload(&frame, len);
+                let payload = |len| payload(frame, len);
                 self.on_answer(kind, header.flow, false, content, frame.body(), payload)
                     .map(|()| None)
             }

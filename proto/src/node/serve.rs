@@ -100,30 +100,15 @@ impl<F> Node<F> {
     ) -> Option<Delivery<F>> {
         self.left = 0;
         self.pass_time(now);
-        if self.inbox.run_in_front(namespace).is_some() {
-            return self.recv_of_run(namespace);
+        let mut delivery = self.recv_of_run(namespace);
+        if delivery.is_none() {
+            delivery = self.recv_single(namespace);
         }
-        self.settle_tally();
-        loop {
-            let item = self.inbox.next(namespace)?;
-            if let ItemKind::Request {
-                deadline: Some(deadline),
-                ..
-            } = item.kind
-                && deadline <= self.now
-            {
-                // Its requester has given it up by now: work that nobody waits for is not begun.
-                self.refuse_items([(item, Refusal::Expired)]);
-                continue;
-            }
-            self.taken(item.from, item.place);
-            return Some(self.deliver(namespace, item));
-        }
+        delivery
     }
 
-    /// The next message of a namespace, of a run: what is the same for all of them was looked up
-    /// when they came, so little is left to do.
-    #[inline]
+    /// The next message of a namespace, if it is one of a run: what is the same for all of them was
+    /// looked up when they came, so little is left to do.
     fn recv_of_run(&mut self, namespace: NamespaceId) -> Option<Delivery<F>> {
         let run = self.inbox.run_in_front(namespace)?;
         let (from, row) = (run.events.from, run.row());
@@ -143,6 +128,26 @@ impl<F> Node<F> {
             attachments_lost: false,
             kind: DeliveryKind::Event(None),
         })
+    }
+
+    /// The next message of a namespace, where it is none of a run.
+    fn recv_single(&mut self, namespace: NamespaceId) -> Option<Delivery<F>> {
+        self.settle_tally();
+        loop {
+            let item = self.inbox.next(namespace)?;
+            if let ItemKind::Request {
+                deadline: Some(deadline),
+                ..
+            } = item.kind
+                && deadline <= self.now
+            {
+                // Its requester has given it up by now: work that nobody waits for is not begun.
+                self.refuse_items([(item, Refusal::Expired)]);
+                continue;
+            }
+            self.taken(item.from, item.place);
+            return Some(self.deliver(namespace, item));
+        }
     }
 
     #[inline]

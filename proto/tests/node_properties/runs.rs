@@ -313,3 +313,59 @@ fn the_limits_hold_for_events_in_a_row_as_for_events_one_by_one() {
         }
     }
 }
+
+#[test]
+fn what_comes_at_once_is_told_apart_by_name_and_size_here_beyond_a_hub_and_at_home() {
+    let mut world = World::tuned(2, Style::Perfect, |_, config| {
+        config.first_window = 512 * 1024;
+    });
+    world.serve_all(&[], &["tell", "tell.by.a.longer.name"]);
+    let mut sent: [Vec<(&str, Vec<u8>)>; 3] = Default::default();
+    for n in 0..40u8 {
+        let now = world.now;
+        for (other, sent) in sent.iter_mut().enumerate() {
+            for at in 0..20u8 {
+                let event = ["tell", "tell.by.a.longer.name"][usize::from((n + at / 7) % 2)];
+                let len = [0, 1, 63, 64, 65, 300, 4_200][usize::from(at) * usize::from(n) % 7];
+                let payload = vec![n ^ at; len];
+                let told = message(to(other), event, &payload);
+                let told = world.nodes[1].send(now, told, SendOptions::default());
+                told.unwrap();
+                sent.push((event, payload));
+            }
+        }
+        world.pass(Duration::from_millis(30));
+        if n % 3 == 0 {
+            for (other, sent) in sent.iter_mut().enumerate() {
+                let got = world.take(other).into_iter();
+                let got = got.map(|one| (one.event.to_string(), one.payload.to_vec()));
+                let sent = sent.drain(..);
+                let sent = sent.map(|(event, payload)| (event.to_string(), payload));
+                assert_eq!(
+                    got.collect::<Vec<_>>(),
+                    sent.collect::<Vec<_>>(),
+                    "to {other}"
+                );
+            }
+        }
+    }
+    world.pass(Duration::from_millis(60));
+    assert_eq!(world.nodes[1].buffered(), 0);
+}
+
+#[test]
+fn what_an_ended_sender_left_of_a_run_is_still_taken_and_counts_once() {
+    let mut world = world_to(2);
+    for n in 0..30 {
+        tell(&mut world, 2, n);
+    }
+    world.run();
+    let now = world.now;
+    let first = world.nodes[2].recv(now, NamespaceId(0)).unwrap();
+    assert_eq!(first.payload[0], 0);
+    assert_eq!(world.nodes[2].unread(), 29);
+    world.nodes[1].close(now);
+    world.pass(Duration::from_millis(60));
+    assert_eq!(taken(&mut world), (1..30).collect::<Vec<u8>>());
+    assert_eq!(world.nodes[2].unread(), 0);
+}
