@@ -135,6 +135,8 @@ fn a_living_socket_of_somebody_who_knows_no_lock_is_not_replaced() {
         refusal(&path),
         ListenError::InUse { pid: None, .. }
     ));
+    // Its end for all: what other tests fork here may hold it a moment longer than this process.
+    rustix::net::shutdown(&foreign, rustix::net::Shutdown::Both).unwrap();
     drop(foreign);
     listen(&path);
 
