@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use support::{Place, Running, SWITCHBOARD};
 
+/// Examples of the help that run at the same time.
+const AT_ONCE: usize = 8;
+
 fn readme() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     std::fs::read_to_string(path).unwrap()
@@ -165,7 +168,7 @@ fn examples_of(args: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_example_of_the_help_runs() {
-    let mut count = 0;
+    let mut examples = Vec::new();
     for topic in [
         &[][..],
         &["hub"],
@@ -175,16 +178,18 @@ fn every_example_of_the_help_runs() {
         &["on"],
         &["bench"],
     ] {
-        for example in examples_of(topic) {
-            if example.starts_with("export ") || example.ends_with("demo") {
-                // A setting, and what a test of its own is about.
-                continue;
-            }
-            count += 1;
-            run_example(&example);
-        }
+        examples.extend(examples_of(topic));
     }
+    // A setting, and what a test of its own is about.
+    examples.retain(|example| !example.starts_with("export ") && !example.ends_with("demo"));
+    let count = examples.len();
     assert!(count >= 18, "{count} examples were found");
+    // Most of them wait, and each has a place of its own.
+    std::thread::scope(|scope| {
+        for some in examples.chunks(count.div_ceil(AT_ONCE)) {
+            scope.spawn(|| some.iter().for_each(|example| run_example(example)));
+        }
+    });
 }
 
 /// Runs one in the middle of an application in which it makes sense.

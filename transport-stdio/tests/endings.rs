@@ -331,7 +331,9 @@ fn a_second_child_of_the_same_name_is_refused_and_told_why() {
     let first = role("echo").spawn_on(&mut parent).unwrap();
     let id = parent.request(&first, "echo", b"there");
     parent.reply(id);
-    let second = role("echo").spawn_on(&mut parent).unwrap();
+    // It asks again until its time is over: the first one might end.
+    let second = role("echo").hello_within(Duration::from_millis(250));
+    let second = second.spawn_on(&mut parent).unwrap();
     let exited = parent.exited(&second);
     assert!(!exited.attached, "{exited}");
     let id = parent.request(&first, "echo", b"still there");
