@@ -313,6 +313,9 @@ impl<F> Outbound<F> {
 
     /// The receiver asks for credit that is not used; it comes back as a void that costs it.
     pub(crate) fn on_reclaim(&mut self, id: u32, limit: u64, pool: &mut DraftPool<F>) {
+        // What stands in the run waits in its flow, too: a void that went before it would count as
+        // it when it is taken.
+        self.part_run(pool);
         let given = self
             .flows
             .get_mut(id)

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use switchboard_proto::wire::{Header, Refusal};
+use switchboard_proto::wire::{Credit, Header, Kind, ReclaimBody, Refusal, flow};
 use switchboard_proto::*;
 
+use crate::support::raw::Raw;
 use crate::support::{Handle, Style, World, message, reply, to};
 
 /// Two members, of which the first has credit for what it sends to another node.
@@ -368,4 +369,65 @@ fn what_an_ended_sender_left_of_a_run_is_still_taken_and_counts_once() {
     world.pass(Duration::from_millis(60));
     assert_eq!(taken(&mut world), (1..30).collect::<Vec<u8>>());
     assert_eq!(world.nodes[2].unread(), 0);
+}
+
+#[test]
+fn credit_is_not_given_back_while_what_uses_it_waits_for_its_link() {
+    let mut world = World::new(1);
+    world.serve_all(&[], &["tell"]);
+    let mut raw = Raw::member(&mut world, 77);
+    let hub = world.nodes[0].instance();
+    let tell = |world: &mut World, n: u8| {
+        let now = world.now;
+        let told = message(Target::Peer(PeerId(3)), "tell", &[n]);
+        let sent = world.nodes[0].send(now, told, SendOptions::default());
+        sent.unwrap()
+    };
+    tell(&mut world, 0);
+    world.run();
+    raw.heard(&mut world);
+    let limit = 100_000;
+    let credit = |taken| Credit {
+        flow: 1,
+        taken,
+        limit,
+        rooms: 0,
+    };
+    let mark = raw.mark(hub, 1, vec![credit(flow::LEAST_COST)]);
+    raw.says(&mut world, &mark);
+    assert!(world.nodes[0].is_settled());
+    // The link is busy, so what comes next waits for the next plan.
+    tell(&mut world, 1);
+    let now = world.now;
+    let link = loop {
+        match world.nodes[0].poll() {
+            Output::Write(link) => break link,
+            Output::Idle(_) => panic!("nothing to write"),
+            _ => {}
+        }
+    };
+    for n in 2..5 {
+        tell(&mut world, n);
+    }
+    let reclaim = ReclaimBody { limit };
+    let asks = |header: &mut Header| header.flow = 1;
+    let reclaim = raw.frame(Kind::RECLAIM, hub, asks, |out| reclaim.encode(out));
+    raw.says(&mut world, &reclaim);
+    let len = world.nodes[0].write_batch(link).unwrap().len();
+    let written = Written::Wrote(len);
+    world.nodes[0].handle_written(now, link, written).unwrap();
+    world.run();
+    let heard = raw.heard(&mut world).into_iter();
+    let heard: Vec<Kind> = heard
+        .map(|(header, _)| header.kind)
+        .filter(|kind| kind.is_sequenced())
+        .collect();
+    assert_eq!(heard, [Kind::EVENT; 3], "and no void before them");
+    // A receiver that has taken as much as a void would cost has not taken them.
+    let mark = raw.mark(hub, 5, vec![credit(2 * flow::LEAST_COST)]);
+    raw.says(&mut world, &mark);
+    assert!(!world.nodes[0].is_settled());
+    let mark = raw.mark(hub, 5, vec![credit(5 * flow::LEAST_COST)]);
+    raw.says(&mut world, &mark);
+    assert!(world.nodes[0].is_settled());
 }
