@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
@@ -70,12 +70,15 @@ pub(crate) fn of_channel(channel: ChannelEnd, piece: usize) -> Stream {
     Stream::unix(near.into()).expect("a unix socket")
 }
 
-fn pass(mut from: impl Read, mut to: impl Write, piece: usize) {
+fn pass(mut from: impl Read, mut to: impl Write + AsFd, piece: usize) {
     let mut buffer = vec![0; piece];
     // It ends with either end.
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         if to.write_all(&buffer[..count]).is_err() {
-            return;
+            break;
         }
     }
+    // The way back holds a socket open, and nothing may come on it any more that would tell it of
+    // the end. A pipe has one way: there this is an error, and the drop its end.
+    let _ = rustix::net::shutdown(&to, rustix::net::Shutdown::Write);
 }
