@@ -59,6 +59,8 @@ pub(super) struct App {
     late: VecDeque<(Instant, Answering)>,
     /// Descriptors that the application holds.
     held: Vec<FakeFd>,
+    /// Its node will never be attached again, and nothing is left to it but to end.
+    gave_up: bool,
     digest: Vec<String>,
 }
 
@@ -121,6 +123,7 @@ impl App {
             asked_back: BTreeMap::new(),
             late: VecDeque::new(),
             held: Vec::new(),
+            gave_up: false,
             digest: Vec::new(),
         }
     }
@@ -208,6 +211,10 @@ impl App {
                 stage.model.lives_as(self.process, node.instance().0);
             }
             Event::Fenced => stage.model.forgets(self.process),
+            Event::GaveUp => {
+                count(stage.marks, "gave_up");
+                self.gave_up = true;
+            }
             Event::PeerUp { id, generation } | Event::PeerChanged { id, generation, .. } => {
                 // The hub always has the first id.
                 let hub = node.roster().by_id(PeerId(1));
@@ -242,6 +249,11 @@ impl App {
     /// What the application holds.
     pub(super) fn held(&self) -> impl Iterator<Item = Description> {
         self.held.iter().map(FakeFd::description)
+    }
+
+    /// Whether its node has said, since this was last asked, that it will never be attached again.
+    pub(super) fn has_given_up(&mut self) -> bool {
+        core::mem::take(&mut self.gave_up)
     }
 
     /// How much work could not be handed to the node, and for which slot the first of it is.

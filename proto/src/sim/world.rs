@@ -51,7 +51,7 @@ pub struct World {
     founded: bool,
     /// Processes that have lost the one through which they attach, and when they must be back.
     orphans: Vec<(Instant, Process)>,
-    /// Processes that end with another, which has ended, and when.
+    /// Processes that end because they have no way any more, and when.
     bereaved: Vec<(Instant, Process)>,
     order: Rng,
     healed: bool,
@@ -168,7 +168,12 @@ impl World {
             return false;
         };
         match running.turn(&mut self.shared) {
-            Ok(busy) => busy,
+            Ok(busy) => {
+                if running.app.has_given_up() {
+                    self.mourn(slot);
+                }
+                busy
+            }
             Err(Died) => {
                 if let Some((_, next, after)) = running.fuse {
                     self.revivals.push((self.shared.now + after, next));

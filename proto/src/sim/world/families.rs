@@ -10,11 +10,16 @@ use crate::sim::model::Process;
 use crate::time::Instant;
 
 impl World {
-    /// Whether the process of a slot can be started: a child only by its parent.
+    /// Whether the process of a slot can be started: a child only by its parent, which cannot do it
+    /// while it is stopped.
     pub(super) fn has_parent(&self, slot: usize) -> bool {
         let node = &self.plan.nodes[slot];
-        let runs = |parent: usize| self.slots.get(parent).is_some_and(Option::is_some);
-        !node.inherits || node.parent.is_some_and(runs)
+        let parent = node
+            .parent
+            .and_then(|parent| self.slots.get(parent)?.as_ref());
+        let runs =
+            parent.is_some_and(|parent| parent.paused.is_none_or(|at| at <= self.shared.now));
+        !node.inherits || runs
     }
 
     /// The process of a slot was started: it has its connection if it inherits one, and starts its
@@ -38,16 +43,24 @@ impl World {
     /// their kernel before.
     pub(super) fn bereave(&mut self, slot: usize) {
         for child in 0..self.slots.len() {
-            let heir = child != slot && self.plan.heir_of(child) == Some(slot);
-            if let Some(running) = self.slots[child].as_ref().filter(|_| heir) {
-                let delay = Duration::from_nanos(self.shared.draws.range(20_000..=1_000_000));
-                self.bereaved
-                    .push((self.shared.now + delay, running.process));
+            if child != slot && self.plan.heir_of(child) == Some(slot) {
+                self.mourn(child);
             }
         }
     }
 
-    /// Heirs end after those from whom they had their connection.
+    /// The process of a slot has no way to its hub any more, and will end.
+    pub(super) fn mourn(&mut self, slot: usize) {
+        let Some(process) = self.slots[slot].as_ref().map(|running| running.process) else {
+            return;
+        };
+        if self.bereaved.iter().all(|(_, other)| *other != process) {
+            let delay = Duration::from_nanos(self.shared.draws.range(20_000..=1_000_000));
+            self.bereaved.push((self.shared.now + delay, process));
+        }
+    }
+
+    /// Who has no way any more ends: mostly heirs, after those from whom they had their connection.
     pub(super) fn bury(&mut self) {
         let now = self.shared.now;
         let (due, later) = self.bereaved.iter().partition(|(at, _)| *at <= now);
