@@ -6,10 +6,10 @@ mod source;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{Draft, HandlerStats, JoinError, SendError, Service, Setup, Stats};
 use switchboard_os::engine::{Actor, Adopt, Engine, Side};
 use switchboard_os::{Address, ConnectError, ListenError, Stream, ToAddress};
@@ -169,7 +169,7 @@ impl Board {
     /// Why it was not accepted, with the message.
     pub fn resend(
         &mut self,
-        message: Message<OwnedFd>,
+        message: Message<Attachment>,
         options: SendOptions,
     ) -> Result<MessageId, SendError> {
         let sent = self.engine.send(message, options);
@@ -184,7 +184,7 @@ impl Board {
     /// Why it was not accepted, with the message.
     pub fn request_message(
         &mut self,
-        message: Message<OwnedFd>,
+        message: Message<Attachment>,
         options: RequestOptions,
     ) -> Result<RequestId, SendError> {
         let name = message.event.clone();
@@ -436,7 +436,7 @@ impl Board {
         draft: Draft<'_, M>,
         namespace: NamespaceId,
         target: impl FnOnce(Receivers) -> Target,
-    ) -> Result<Message<OwnedFd>, SendError> {
+    ) -> Result<Message<Attachment>, SendError> {
         let shown = self.shown_namespace(namespace);
         Ok(draft.into_message(&self.codecs, namespace, shown, target)?)
     }
@@ -444,8 +444,8 @@ impl Board {
     pub(crate) fn reply(
         &mut self,
         ticket: Ticket,
-        answer: Answer<OwnedFd>,
-    ) -> Result<(), switchboard_proto::ReplyError<OwnedFd>> {
+        answer: Answer<Attachment>,
+    ) -> Result<(), switchboard_proto::ReplyError<Attachment>> {
         let replied = self.engine.reply(ticket, answer);
         self.gather();
         replied
@@ -455,7 +455,7 @@ impl Board {
     pub(crate) fn answer(
         &mut self,
         ticket: Ticket,
-        answer: Answer<OwnedFd>,
+        answer: Answer<Attachment>,
     ) -> Result<(), UnknownTicket> {
         let answered = self.engine.reply_or_fail(ticket, answer);
         self.gather();

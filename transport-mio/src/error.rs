@@ -1,7 +1,5 @@
 //! Why a request was not answered.
 
-use std::os::fd::OwnedFd;
-
 use switchboard_proto::ReplyRefusal;
 
 use crate::incoming::IncomingRequest;
@@ -13,7 +11,7 @@ pub struct ReplyError {
     /// Why.
     pub reason: ReplyRefusal,
     /// What was attached to it.
-    pub descriptors: Vec<OwnedFd>,
+    pub descriptors: Vec<switchboard_os::Attachment>,
     /// The request, where it still waits for an answer.
     pub request: Option<Box<IncomingRequest>>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard_os::app::{FromReply, RequestError, State, read_outcome};
+use switchboard_os::{Attachment, IntoAttachment};
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode, Encode};
 use switchboard_proto::fault::Fault;
 use switchboard_proto::{
@@ -37,7 +38,7 @@ pub enum Incoming {
         /// The event.
         id: MessageId,
         /// Its fate.
-        fate: Fate<OwnedFd>,
+        fate: Fate<Attachment>,
     },
     /// Nobody waits for the answer to this request any more.
     Cancelled(Ticket),
@@ -59,13 +60,16 @@ pub(crate) struct Content {
     pub(crate) name: Arc<str>,
     pub(crate) codec: CodecId,
     pub(crate) payload: switchboard_proto::Payload,
-    pub(crate) descriptors: VecDeque<OwnedFd>,
+    pub(crate) descriptors: VecDeque<Attachment>,
     pub(crate) lost: bool,
     pub(crate) codecs: Arc<CodecTable>,
 }
 
 impl Content {
-    pub(crate) fn of(delivery: Delivery<OwnedFd>, codecs: Arc<CodecTable>) -> (Self, DeliveryKind) {
+    pub(crate) fn of(
+        delivery: Delivery<Attachment>,
+        codecs: Arc<CodecTable>,
+    ) -> (Self, DeliveryKind) {
         let content = Self {
             from: delivery.from,
             namespace: delivery.namespace,
@@ -114,7 +118,8 @@ macro_rules! content {
 
             /// The next descriptor that came with it, in the order in which they were attached.
             pub fn take_fd(&mut self) -> Option<OwnedFd> {
-                self.content.descriptors.pop_front()
+                let came = self.content.descriptors.pop_front()?;
+                came.into_owned().ok()
             }
 
             /// Whether descriptors were attached that did not arrive.
@@ -131,7 +136,7 @@ pub struct IncomingRequest {
     pub(crate) ticket: Ticket,
     pub(crate) remaining: Option<Duration>,
     /// What goes with the reply.
-    pub(crate) attached: Vec<OwnedFd>,
+    pub(crate) attached: Vec<Attachment>,
 }
 
 content!(IncomingRequest);
@@ -148,9 +153,9 @@ impl IncomingRequest {
     }
 
     /// Moves a descriptor to the requester, with the reply that follows: it is closed here when the
-    /// requester's process has it. At most 16.
-    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
-        self.attached.push(descriptor.into());
+    /// requester's process has it, unless it is a [`SharedFd`](crate::SharedFd). At most 16.
+    pub fn attach(mut self, descriptor: impl IntoAttachment) -> Self {
+        self.attached.push(descriptor.into_attachment());
         self
     }
 
@@ -189,8 +194,8 @@ impl IncomingRequest {
         &self,
         namespace: &str,
         result: Result<&R, Fault>,
-        attachments: Vec<OwnedFd>,
-    ) -> Answer<OwnedFd> {
+        attachments: Vec<Attachment>,
+    ) -> Answer<Attachment> {
         let value = match result {
             Ok(value) => value,
             Err(fault) => return Answer::from(&fault),
@@ -275,7 +280,7 @@ impl fmt::Debug for IncomingEvent {
 
 /// The outcome of a request.
 pub struct ReplyOutcome {
-    pub(crate) outcome: Outcome<OwnedFd>,
+    pub(crate) outcome: Outcome<Attachment>,
     /// Of the request, for codecs that look at it.
     pub(crate) name: std::borrow::Cow<'static, str>,
     pub(crate) codecs: Arc<CodecTable>,

@@ -100,7 +100,10 @@ pub use switchboard_os::app::{
 };
 pub use switchboard_os::engine::{Actor, Adopt, EngineFault, EngineStats, Side};
 pub use switchboard_os::process::InheritError;
-pub use switchboard_os::{Address, AddressError, ConnectError, ListenError, Stream, ToAddress};
+pub use switchboard_os::{
+    Address, AddressError, Attachment, ConnectError, IntoAttachment, ListenError, SharedFd, Stream,
+    ToAddress,
+};
 pub use switchboard_proto::codec::{self, Raw, Value};
 pub use switchboard_proto::fault::{Fault, FaultError};
 pub use switchboard_proto::name;

@@ -190,7 +190,11 @@ fn a_reply_whose_descriptors_cannot_go_comes_back_with_its_request() {
     let refused = request.attach(near).reply(hub, Ok(&3)).unwrap_err();
     let unsupported = ReplyRefusal::Attachments(SendRefusal::AttachmentsUnsupported);
     assert_eq!(refused.reason, unsupported);
-    assert_eq!(refused.descriptors[0].as_raw_fd(), raw, "it comes back");
+    assert_eq!(
+        refused.descriptors[0].as_fd().as_raw_fd(),
+        raw,
+        "it comes back"
+    );
     let request = refused.request.expect("it still waits for an answer");
     request.reply(hub, Ok(&3)).unwrap();
     let answered: Answered<i32> = both.until("the reply", |_, _, incoming| match incoming {

@@ -37,6 +37,7 @@ compile_error!(
 mod address;
 mod advice;
 pub mod app;
+mod attach;
 mod attachments;
 #[cfg(feature = "test-util")]
 mod census;
@@ -55,6 +56,7 @@ mod waker;
 
 pub use address::{Address, AddressError, TcpHost, ToAddress, UnixPath};
 pub use advice::Advised;
+pub use attach::{Attachment, IntoAttachment, SharedFd};
 pub use attachments::{FileId, MAX_ATTACHMENTS, is_own_descriptor};
 #[cfg(feature = "test-util")]
 pub use census::open_descriptors;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant as Wall};
 use bytes::Bytes;
 use switchboard_os::engine::{EngineFault, Side, SourceId};
 use switchboard_os::test_util::Pump;
-use switchboard_os::{Address, ConnectError, Stream};
+use switchboard_os::{Address, Attachment, ConnectError, IntoAttachment, SharedFd, Stream};
 use switchboard_proto::{
     Answer, Config, DeliveryKind, Event, Hangup, Message, Outcome, PeerName, RequestOptions, Role,
     SendOptions, SendRefusal, Target,
@@ -50,7 +50,7 @@ fn until(what: &str, pumps: &mut [&mut Pump], mut done: impl FnMut(&mut [&mut Pu
     }
 }
 
-fn message(target: Target, payload: Vec<u8>) -> Message<OwnedFd> {
+fn message(target: Target, payload: Vec<u8>) -> Message<Attachment> {
     Message {
         target,
         namespace: Pump::NAMESPACE,
@@ -240,15 +240,16 @@ fn hazard_f12_a_passed_descriptor_keeps_its_flags_and_its_place_at_both_ends() {
         .iter()
         .map(|fd| fd.try_clone_to_owned().unwrap())
         .collect();
-    let flags = |fd: &OwnedFd| rustix::fs::fcntl_getfl(fd).unwrap();
-    let before: Vec<_> = kept.iter().map(flags).collect();
+    let flags = |fd: BorrowedFd<'_>| rustix::fs::fcntl_getfl(fd).unwrap();
+    let kept_flags = || kept.iter().map(|fd| flags(fd.as_fd())).collect::<Vec<_>>();
+    let before = kept_flags();
     assert!(
         before
             .iter()
             .all(|flags| !flags.contains(rustix::fs::OFlags::NONBLOCK))
     );
     let mut sent = message(Target::Hub, vec![1]);
-    sent.attachments = vec![pipe, socket.into(), file];
+    sent.attachments = [pipe, socket.into(), file].map(Attachment::Moved).into();
     member.engine.send(sent, SendOptions::default()).unwrap();
     member.engine.flush();
     let mut got = None;
@@ -257,9 +258,10 @@ fn hazard_f12_a_passed_descriptor_keeps_its_flags_and_its_place_at_both_ends() {
         got.is_some()
     });
     let got = got.unwrap().attachments;
-    assert_eq!(got.iter().map(flags).collect::<Vec<_>>(), before);
-    assert_eq!(kept.iter().map(flags).collect::<Vec<_>>(), before);
-    for file in [&got[2], &kept[2]] {
+    let got_flags: Vec<_> = got.iter().map(|fd| flags(fd.as_fd())).collect();
+    assert_eq!(got_flags, before);
+    assert_eq!(kept_flags(), before);
+    for file in [got[2].as_fd(), kept[2].as_fd()] {
         assert_eq!(rustix::fs::tell(file).unwrap(), 0, "nobody read of it");
     }
 }
@@ -279,15 +281,70 @@ fn hazard_f16_a_connection_of_the_node_itself_is_refused_as_an_attachment() {
         .into_iter()
         .flat_map(|(pump, fds)| fds.into_iter().map(move |fd| (pump, fd)))
     {
-        let mut sent = message(Target::Hub, vec![1]);
-        sent.attachments = vec![fd];
-        let refused = pump.engine.check_attachments(sent).unwrap_err();
-        assert_eq!(refused.reason, SendRefusal::OwnDescriptor);
-        assert_eq!(refused.message.attachments.len(), 1, "it comes back");
+        let duplicate = fd.try_clone().unwrap();
+        for own in [
+            Attachment::Moved(duplicate),
+            Attachment::Shared(SharedFd::new(fd)),
+        ] {
+            let mut sent = message(Target::Hub, vec![1]);
+            sent.attachments = vec![own];
+            let refused = pump.engine.check_attachments(sent).unwrap_err();
+            assert_eq!(refused.reason, SendRefusal::OwnDescriptor);
+            assert_eq!(refused.message.attachments.len(), 1, "it comes back");
+        }
     }
     let mut sent = message(Target::Hub, vec![1]);
-    sent.attachments = vec![std::io::stderr().as_fd().try_clone_to_owned().unwrap()];
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
+    sent.attachments = vec![stderr.into_attachment()];
     assert!(member.engine.send(sent, SendOptions::default()).is_ok());
+}
+
+#[test]
+fn a_shared_descriptor_stays_open_until_it_and_all_that_came_of_it_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut hub, mut member) = pair_over(&unix_address(&folder));
+    let (mut read, write) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&read, true).unwrap();
+    let shared = SharedFd::new(write);
+    for number in 0..3 {
+        let mut sent = message(Target::Hub, vec![number]);
+        sent.attachments = vec![(&shared).into_attachment()];
+        member.engine.send(sent, SendOptions::default()).unwrap();
+    }
+    member.engine.flush();
+    let mut got = Vec::new();
+    until("the events", &mut [&mut hub, &mut member], |pumps| {
+        got.extend(pumps[0].recv().map(|event| event.attachments));
+        got.len() == 3
+    });
+    for came in got.into_iter().flatten() {
+        assert!(matches!(came, Attachment::Moved(_)), "each is its own");
+        let came = came.into_owned().unwrap();
+        assert_eq!(rustix::io::write(&came, b"r").unwrap(), 1);
+    }
+    rustix::io::write(&shared, b"s").unwrap();
+    let mut said = [0; 8];
+    assert_eq!(read.read(&mut said).unwrap(), 4);
+    let open = read.read(&mut said).unwrap_err();
+    assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock, "it stays open");
+    drop(shared);
+    // What the sender's node holds of it goes when the receiver says that it has the messages.
+    until("its end", &mut [&mut hub, &mut member], |_| {
+        matches!(read.read(&mut said), Ok(0))
+    });
+}
+
+#[test]
+fn a_shared_descriptor_by_itself_is_a_duplicate() {
+    let (read, write) = std::io::pipe().unwrap();
+    let shared = SharedFd::new(write);
+    let kept = shared.clone().into_attachment().into_owned().unwrap();
+    drop(shared);
+    rustix::io::write(&kept, b"x").unwrap();
+    drop(kept);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut { read }, &mut said).unwrap();
+    assert_eq!(said, "x", "and then its end");
 }
 
 #[test]
@@ -322,12 +379,11 @@ fn hazard_x2_a_defect_ends_its_own_node_and_nobody_elses() {
     );
     let text = fault.unwrap().to_string();
     assert!(text.contains("report it, and make the peer anew"), "{text}");
-    let ends = |wanted: &dyn Fn(&Event<OwnedFd>) -> bool| {
+    let ends = |wanted: &dyn Fn(&Event<Attachment>) -> bool| {
         victim.events.iter().filter(|event| wanted(event)).count()
     };
-    let outcome = |event: &Event<OwnedFd>| matches!(event, Event::Outcome { request, outcome: Outcome::Unknown(_) } if Ok(*request) == asked.as_ref().copied().map_err(drop));
-    let fate =
-        |event: &Event<OwnedFd>| matches!(event, Event::Fate { message, .. } if *message == told);
+    let outcome = |event: &Event<Attachment>| matches!(event, Event::Outcome { request, outcome: Outcome::Unknown(_) } if Ok(*request) == asked.as_ref().copied().map_err(drop));
+    let fate = |event: &Event<Attachment>| matches!(event, Event::Fate { message, .. } if *message == told);
     assert_eq!((ends(&outcome), ends(&fate)), (1, 1), "each ends once");
     assert!(victim.sources.is_empty(), "its connections are closed");
     let refused = victim

@@ -87,7 +87,7 @@ fn a_read_appends_within_the_spare_capacity_and_never_reallocates() {
     buf.extend_from_slice(b"already here");
     let (place, room) = (buf.as_ptr(), buf.capacity() - buf.len());
 
-    let read = right.read(&mut buf, &mut Vec::new());
+    let read = right.read::<OwnedFd>(&mut buf, &mut Vec::new());
 
     assert!(
         matches!(read, Read::Data { bytes, drained: false, .. } if bytes == room),
@@ -96,7 +96,7 @@ fn a_read_appends_within_the_spare_capacity_and_never_reallocates() {
     assert_eq!(&buf[..12 + room], &b"already here0123456789"[..12 + room]);
     assert_eq!(buf.as_ptr(), place);
     // Full: no call that would look like the end of the stream.
-    match right.read(&mut buf, &mut Vec::new()) {
+    match right.read::<OwnedFd>(&mut buf, &mut Vec::new()) {
         Read::Failed(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
         other => panic!("{other:?}"),
     }

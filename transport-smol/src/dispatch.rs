@@ -1,12 +1,12 @@
 //! One message in the hands of those that are called for it.
 
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
+use switchboard_os::Attachment;
 use switchboard_os::app::{Arrived, NOBODY, Order, cx, guard, weigh};
 use switchboard_proto::{Answer, Ticket};
 
@@ -25,7 +25,7 @@ pub(crate) struct Dispatch {
     steps: SmallVec<[Step; 2]>,
     ticket: Option<Ticket>,
     order: Option<Order>,
-    answer: Option<Answer<OwnedFd>>,
+    answer: Option<Answer<Attachment>>,
 }
 
 enum Step {
@@ -37,7 +37,7 @@ enum Step {
 /// What came of a message.
 pub(crate) struct Done {
     pub(crate) ticket: Option<Ticket>,
-    pub(crate) answer: Answer<OwnedFd>,
+    pub(crate) answer: Answer<Attachment>,
     pub(crate) order: Option<Order>,
     /// Keeps the peer until the answer is given, also where this was its last handle. Not to be
     /// dropped under the lock.
@@ -58,12 +58,12 @@ impl Dispatch {
         }
     }
 
-    fn add(&mut self, answer: Answer<OwnedFd>) {
+    fn add(&mut self, answer: Answer<Attachment>) {
         self.answer = Some(weigh(self.answer.take(), answer));
     }
 
     /// Calls one; what it is to be waited for comes back, or what it has answered.
-    fn begin(&self, callee: &Callee) -> Result<Running, Option<Answer<OwnedFd>>> {
+    fn begin(&self, callee: &Callee) -> Result<Running, Option<Answer<Attachment>>> {
         // One that an earlier one of this message has taken out is not called.
         if callee.is_removed() {
             return Err(None);

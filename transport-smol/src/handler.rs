@@ -2,9 +2,9 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{OfContext, OfMessage, answer, read};
 use switchboard_proto::Answer;
 use switchboard_proto::codec::{Decode, Encode};
@@ -66,7 +66,7 @@ where
     }
 }
 
-pub(crate) type Running = Pin<Box<dyn Future<Output = Answer<OwnedFd>> + Send>>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Answer<Attachment>> + Send>>;
 
 /// A handler whose types are forgotten.
 pub(crate) trait AnyHandler: Send + Sync {

@@ -76,7 +76,7 @@ pub use switchboard_os::app::{
     Reason, RegisterError, RequestError, SendError, State, Stats, Sub,
 };
 pub use switchboard_os::engine::{EngineFault, Side};
-pub use switchboard_os::{Address, ToAddress};
+pub use switchboard_os::{Address, Attachment, IntoAttachment, SharedFd, ToAddress};
 pub use switchboard_proto::codec::{Codec, CodecError, CodecId, CodecTable, Raw, Value};
 pub use switchboard_proto::fault::Fault;
 pub use switchboard_proto::name::{Call, CallName, Event, EventName, HandlerName};

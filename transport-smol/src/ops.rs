@@ -1,10 +1,10 @@
 //! Messages of this peer that somebody waits for: for room in a buffer, or for their end.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::task::Waker;
 
 use slab::Slab;
+use switchboard_os::Attachment;
 use switchboard_os::engine::Engine;
 use switchboard_proto::{
     Fate, Message, MessageId, Outcome, Receipt, RequestId, RequestOptions, SendError, SendOptions,
@@ -16,15 +16,15 @@ use crate::shared::Wakes;
 /// A message on its way to the node.
 #[derive(Debug)]
 pub(crate) enum Submission {
-    Event(Message<OwnedFd>, SendOptions),
-    Request(Message<OwnedFd>, RequestOptions),
+    Event(Message<Attachment>, SendOptions),
+    Request(Message<Attachment>, RequestOptions),
 }
 
 /// How a message that was accepted has ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    Outcome(Outcome<OwnedFd>),
-    Fate(Fate<OwnedFd>),
+    Outcome(Outcome<Attachment>),
+    Fate(Fate<Attachment>),
 }
 
 /// What became of a submission.
@@ -34,14 +34,14 @@ pub(crate) enum Submitted {
     Done(MessageId),
     /// Something is to come.
     Waits(OpId),
-    Refused(SendError<OwnedFd>),
+    Refused(SendError<Attachment>),
 }
 
 /// What a future that waits finds.
 #[derive(Debug)]
 pub(crate) enum Progress {
     Accepted(MessageId),
-    Refused(SendError<OwnedFd>),
+    Refused(SendError<Attachment>),
     Ended(MessageId, Ending),
 }
 
@@ -129,9 +129,9 @@ impl Ops {
     pub(crate) fn send_now(
         &mut self,
         engine: &mut Engine,
-        message: Message<OwnedFd>,
+        message: Message<Attachment>,
         options: SendOptions,
-    ) -> Result<MessageId, SendError<OwnedFd>> {
+    ) -> Result<MessageId, SendError<Attachment>> {
         match self.backlog.get(&message.target) {
             Some(queue) => {
                 let waiting = queue.len();
@@ -268,7 +268,7 @@ enum Options {
 }
 
 impl Options {
-    fn with(self, message: Message<OwnedFd>) -> Submission {
+    fn with(self, message: Message<Attachment>) -> Submission {
         match self {
             Self::Event(options) => Submission::Event(message, options),
             Self::Request(options) => Submission::Request(message, options),
@@ -298,7 +298,7 @@ impl Submission {
         }
     }
 
-    fn give(self, engine: &mut Engine) -> Result<MessageId, SendError<OwnedFd>> {
+    fn give(self, engine: &mut Engine) -> Result<MessageId, SendError<Attachment>> {
         match self {
             Self::Event(message, options) => engine.send(message, options),
             Self::Request(message, options) => {
@@ -307,7 +307,7 @@ impl Submission {
         }
     }
 
-    fn refused_behind(self, waiting: usize) -> SendError<OwnedFd> {
+    fn refused_behind(self, waiting: usize) -> SendError<Attachment> {
         let (Self::Event(message, _) | Self::Request(message, _)) = self;
         let reason = SendRefusal::Full {
             limit: "messages that wait before it",
@@ -317,6 +317,6 @@ impl Submission {
     }
 }
 
-fn is_full(error: &SendError<OwnedFd>) -> bool {
+fn is_full(error: &SendError<Attachment>) -> bool {
     matches!(error.reason, SendRefusal::Full { .. })
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{
     self, ConnectionError, Draft, Former, RegisterError, Registration, SendError, Stats, Sub, sub,
 };
@@ -111,7 +111,7 @@ impl Peer {
     /// # Errors
     ///
     /// As [`Peer::emit`].
-    pub fn resend(&self, message: Message<OwnedFd>, options: SendOptions) -> Sending {
+    pub fn resend(&self, message: Message<Attachment>, options: SendOptions) -> Sending {
         Sending::new(self.clone(), Ok(Submission::Event(message, options)))
     }
 }
@@ -407,7 +407,7 @@ impl Peer {
         &self,
         draft: Draft<'_, M>,
         target: fn(Receivers) -> Target,
-    ) -> Result<Message<OwnedFd>, SendError> {
+    ) -> Result<Message<Attachment>, SendError> {
         let codecs = &self.shared().codecs;
         let made = draft.into_message(codecs, self.namespace, self.namespace(), target);
         made.map_err(SendError::from)

@@ -8,12 +8,12 @@
 
 use std::fmt;
 use std::mem;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use switchboard_os::Attachment;
 use switchboard_os::app::{Connection, ConnectionError, State as PeerState};
 use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_os::{Address, Clock};
@@ -282,7 +282,7 @@ impl State {
         self.wakes.extend(self.waiting.drain(..));
     }
 
-    fn spread(&mut self, event: Event<OwnedFd>) {
+    fn spread(&mut self, event: Event<Attachment>) {
         match event {
             Event::Incoming(namespace) => self.service.incoming(namespace),
             Event::Outcome { request, outcome } => {

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use support::{MAIN, Pump, echo, message, role};
+use switchboard_os::IntoAttachment;
 use switchboard_proto::{Outcome, RequestOptions, SendOptions, SendRefusal, Target};
 use switchboard_stdio::{Channel, ChildEvent};
 
@@ -244,7 +245,8 @@ fn hazard_s4_both_sides_send_16_mib_at_once_and_neither_blocks_the_other() {
 fn reads_file() {
     let mut pump = Pump::child(&["read"]).unwrap();
     pump.serve(|pump, mut delivery| {
-        let mut file = std::fs::File::from(delivery.attachments.remove(0));
+        let came = delivery.attachments.remove(0).into_owned();
+        let mut file = std::fs::File::from(came.unwrap());
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         pump.answer(&delivery, text.as_bytes());
@@ -257,7 +259,7 @@ fn an_attachment_reaches_a_child_over_a_socketpair() {
     let child = role("reads file").spawn_on(&mut parent).unwrap();
     let (read, mut write) = std::io::pipe().unwrap();
     let to = Target::Named(child.name().clone());
-    let id = parent.request_with(to, "read", b"", vec![read.into()]);
+    let id = parent.request_with(to, "read", b"", vec![read.into_attachment()]);
     write.write_all(b"through the pipe").unwrap();
     drop(write);
     assert_eq!(parent.reply(id), b"through the pipe");
@@ -275,7 +277,7 @@ fn an_attachment_to_a_child_on_pipes_is_refused_and_comes_back() {
     });
     let to = Target::Named(child.name().clone());
     let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    let message = message(to, "read", b"", vec![stdin]);
+    let message = message(to, "read", b"", vec![stdin.into()]);
     let refused = parent
         .engine
         .request(message, RequestOptions::default())

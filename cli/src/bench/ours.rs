@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
-use switchboard_mio::{Board, Peer, PeerName, Pending, Raw, Receipt, Side as LinkSide};
+use switchboard_mio::{Board, Peer, PeerName, Pending, Raw, Receipt, SharedFd, Side as LinkSide};
 use switchboard_os::process::{Channel, Child, SpawnSpec, Stderr};
 use tempfile::TempDir;
 
@@ -155,10 +155,10 @@ impl Ours {
     }
 
     fn descriptors(&self, args: &Bench, time: Duration, signals: &Signals) -> Result<Samples> {
-        let null = File::open("/dev/null")?;
+        let null = SharedFd::new(File::open("/dev/null")?);
         self.requests(args, time, signals, || {
             let request = self.peer.request::<_, Raw>(TAKE, &self.payload).to(NAME);
-            let request = request.attach(null.try_clone()?).deadline(PATIENCE);
+            let request = request.attach(&null).deadline(PATIENCE);
             request.send().map_err(|error| anyhow!("{error}"))
         })
     }

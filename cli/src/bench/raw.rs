@@ -187,9 +187,7 @@ impl RawSide {
             let over = samples.is_over(time);
             while !over && begins.len() < most {
                 begins.push_back(Instant::now());
-                // A descriptor of its own, as one that is given away.
-                let descriptor = null.try_clone()?;
-                self.line.send_with(&message, descriptor.as_fd())?;
+                self.line.send_with(&message, null.as_fd())?;
             }
             if begins.is_empty() {
                 return Ok(samples);

@@ -1,12 +1,12 @@
 //! `emit`: an event, and what became of it.
 
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
 use switchboard_mio::{
-    Everyone, Fate, Incoming, MessageId, NamespaceId, Reason, Receipt, Refusal, SendError, State,
+    Attachment, Everyone, Fate, Incoming, MessageId, NamespaceId, Reason, Receipt, Refusal,
+    SendError, State,
 };
 
 use crate::args::{Emit, Global};
@@ -123,7 +123,7 @@ impl Tally {
         self.delivered + self.refused + self.unconfirmed + self.ignored
     }
 
-    fn count(&mut self, fate: Fate<OwnedFd>, all: bool) {
+    fn count(&mut self, fate: Fate<Attachment>, all: bool) {
         match fate {
             Fate::Refused {
                 reason: Refusal::NoHandler | Refusal::NoNamespace,

@@ -54,7 +54,11 @@ pub fn run(stage: &mut Stage, over_pipe: &str, over_socket: &str) -> Result<Http
     );
     ensure!(unsupported, "the refusal says {refusal}");
     let returned = refusal.into_attachments().pop();
-    let listener = TcpListener::from(returned.context("the listener did not come back")?);
+    let listener = TcpListener::from(
+        returned
+            .context("the listener did not come back")?
+            .into_owned()?,
+    );
     ensure!(
         listener.local_addr()? == address,
         "another listener came back"

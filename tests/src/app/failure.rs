@@ -1,7 +1,6 @@
 //! Why there is no reply, in words that all applications of the suite share.
 
-use std::os::fd::OwnedFd;
-
+use switchboard_os::Attachment;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::wire::Refusal;
 use switchboard_proto::{SendRefusal, UnknownCause};
@@ -17,7 +16,7 @@ pub enum Failure {
         /// Why.
         why: Why,
         /// The descriptors that came back.
-        attachments: Vec<OwnedFd>,
+        attachments: Vec<Attachment>,
     },
     /// It may have run.
     Unknown(UnknownCause),
@@ -108,7 +107,7 @@ impl Failure {
     }
 
     /// The descriptors that came back.
-    pub fn into_attachments(self) -> Vec<OwnedFd> {
+    pub fn into_attachments(self) -> Vec<Attachment> {
         match self {
             Self::NotRun { attachments, .. } => attachments,
             _ => Vec::new(),

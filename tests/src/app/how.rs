@@ -1,8 +1,8 @@
 //! For whom a message is, and how it is to be sent.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use switchboard_os::{Attachment, IntoAttachment};
 use switchboard_proto::outgoing::{IntoTargets, Targets};
 use switchboard_proto::{PeerId, Receipt, Target};
 
@@ -15,7 +15,7 @@ pub struct How {
     pub(super) deadline: Option<Duration>,
     pub(super) expires: Option<Duration>,
     pub(super) receipt: Receipt,
-    pub(super) attachments: Vec<OwnedFd>,
+    pub(super) attachments: Vec<Attachment>,
     pub(super) queue_attachments: bool,
 }
 
@@ -85,8 +85,8 @@ impl How {
 
     /// With this descriptor.
     #[must_use]
-    pub fn attach(mut self, descriptor: impl Into<OwnedFd>) -> Self {
-        self.attachments.push(descriptor.into());
+    pub fn attach(mut self, descriptor: impl IntoAttachment) -> Self {
+        self.attachments.push(descriptor.into_attachment());
         self
     }
 

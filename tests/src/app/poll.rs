@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use switchboard_mio::{Board, Incoming, IncomingEvent, IncomingRequest, ReplyOutcome};
-use switchboard_os::Stream;
 use switchboard_os::app::{Answered, FromReply};
 use switchboard_os::engine::Side;
+use switchboard_os::{Attachment, Stream};
 use switchboard_proto::codec::Value;
 use switchboard_proto::fault::Fault;
 use switchboard_proto::{
@@ -36,7 +36,7 @@ struct Turns {
     poll: RefCell<(Poll, Events)>,
     handlers: RefCell<BTreeMap<Key, Vec<Rc<Registered>>>>,
     outcomes: RefCell<BTreeMap<RequestId, ReplyOutcome>>,
-    fates: RefCell<BTreeMap<MessageId, Fate<OwnedFd>>>,
+    fates: RefCell<BTreeMap<MessageId, Fate<Attachment>>>,
     drained: Cell<bool>,
     shown: RefCell<BTreeMap<NamespaceId, String>>,
 }

@@ -1,8 +1,8 @@
 //! What comes to a board, one after the other.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use switchboard_os::Attachment;
 use switchboard_os::app::State;
 use switchboard_os::engine::EngineFault;
 use switchboard_proto::{Delivery, DeliveryKind, Event, Outcome, RequestId};
@@ -43,7 +43,7 @@ impl Board {
     }
 
     /// The next event of the node. News of messages are kept for [`Board::next_delivery`].
-    pub(crate) fn next_event(&mut self) -> Option<Event<OwnedFd>> {
+    pub(crate) fn next_event(&mut self) -> Option<Event<Attachment>> {
         loop {
             match self.engine.next_event()? {
                 Event::Incoming(namespace) => self.fresh.push_back(namespace),
@@ -57,7 +57,7 @@ impl Board {
     }
 
     /// The next message. Taking it allows its sender to send more.
-    pub(crate) fn next_delivery(&mut self) -> Option<Delivery<OwnedFd>> {
+    pub(crate) fn next_delivery(&mut self) -> Option<Delivery<Attachment>> {
         while let Some(&namespace) = self.fresh.front() {
             if self.engine.has_unwritten() && self.engine.must_flush(self.engine.now()) {
                 // Whoever takes this one may need long for it.
@@ -85,7 +85,7 @@ impl Board {
     pub(crate) fn reply_outcome(
         &mut self,
         request: RequestId,
-        outcome: Outcome<OwnedFd>,
+        outcome: Outcome<Attachment>,
     ) -> ReplyOutcome {
         ReplyOutcome {
             outcome,
@@ -95,7 +95,7 @@ impl Board {
     }
 
     /// `None`: it is for nobody but this board.
-    fn translate(&mut self, event: Event<OwnedFd>) -> Option<Incoming> {
+    fn translate(&mut self, event: Event<Attachment>) -> Option<Incoming> {
         Some(match event {
             Event::Outcome { request, outcome } => Incoming::Reply {
                 id: request,

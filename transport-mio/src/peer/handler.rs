@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{self, OfContext, OfMessage, answer, guard, read};
 use switchboard_proto::Answer;
 use switchboard_proto::codec::{Decode, Encode};
@@ -70,7 +70,7 @@ impl fmt::Debug for Run {
 
 /// A handler whose types are forgotten.
 pub(super) trait AnyHandler: Send + Sync {
-    fn call(&self, cx: &Cx) -> Answer<OwnedFd>;
+    fn call(&self, cx: &Cx) -> Answer<Attachment>;
 
     fn pace(&self) -> &Pace;
 }
@@ -101,7 +101,7 @@ where
     R: Encode + Send + 'static,
     S: 'static,
 {
-    fn call(&self, cx: &Cx) -> Answer<OwnedFd> {
+    fn call(&self, cx: &Cx) -> Answer<Attachment> {
         let called = guard(|| {
             let message = read(cx)?;
             Ok(answer(cx, self.handler.call(cx, message)))

@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{
     self, ConnectionError, Former, RegisterError, Registration, SendError, Stats, Sub, sub,
 };
@@ -227,7 +228,7 @@ impl Peer {
     /// Why it was not accepted, with the message.
     pub fn resend(
         &self,
-        message: Message<std::os::fd::OwnedFd>,
+        message: Message<Attachment>,
         options: SendOptions,
     ) -> Result<MessageId, SendError> {
         self.shared

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{Answered, Draft, FromReply, RequestError, SendError};
 use switchboard_os::{event_words, message_words, request_words};
 use switchboard_proto::codec::Encode;
@@ -243,8 +243,8 @@ impl<'m, M: Encode + ?Sized> BlockingEmit<'m, M> {
 /// Tries until it is not refused as full.
 fn until_room<T>(
     peer: &Peer,
-    message: Message<OwnedFd>,
-    attempt: impl Fn(&mut Inner, Message<OwnedFd>) -> Result<T, SendError>,
+    message: Message<Attachment>,
+    attempt: impl Fn(&mut Inner, Message<Attachment>) -> Result<T, SendError>,
 ) -> Result<T, SendError> {
     let mut waiting = Some(message);
     let mut seen = None;

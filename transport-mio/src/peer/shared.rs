@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use switchboard_os::Attachment;
 use switchboard_os::app::{Connection, ConnectionError, Order, Service, State};
 use switchboard_os::engine::{Engine, EngineFault};
 use switchboard_proto::codec::CodecTable;
@@ -43,7 +44,7 @@ pub(super) struct Inner {
     /// Requests that somebody waits for.
     pub(super) outcomes: BTreeMap<RequestId, Option<ReplyOutcome>>,
     /// Events whose fate somebody waits for.
-    pub(super) fates: BTreeMap<MessageId, Option<switchboard_proto::Fate<std::os::fd::OwnedFd>>>,
+    pub(super) fates: BTreeMap<MessageId, Option<switchboard_proto::Fate<Attachment>>>,
     pub(super) watchers: Watchers,
     /// Those who take events one by one.
     pub(super) queues: Vec<Weak<Queue>>,
@@ -377,7 +378,7 @@ impl Inner {
         news | (self.board.waiting_namespaces() > waiting)
     }
 
-    fn take_event(&mut self, event: Event<std::os::fd::OwnedFd>) {
+    fn take_event(&mut self, event: Event<Attachment>) {
         match event {
             Event::Outcome { request, outcome } => {
                 let outcome = self.board.reply_outcome(request, outcome);

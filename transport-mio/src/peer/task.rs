@@ -1,10 +1,9 @@
 //! One message on its way to its handlers.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use switchboard_os::Clock;
 use switchboard_os::app::{Arrived, NOBODY, Order, cx, weigh};
+use switchboard_os::{Attachment, Clock};
 use switchboard_proto::registry::Calls;
 use switchboard_proto::{Answer, NamespaceId, Ticket};
 
@@ -27,7 +26,7 @@ pub(super) struct Task {
 impl Task {
     /// Gives those who only take events theirs. Where nobody else is called, that is the answer, and
     /// nothing is left to be done.
-    pub(super) fn new(job: Job) -> Result<Self, (Option<Ticket>, Answer<OwnedFd>)> {
+    pub(super) fn new(job: Job) -> Result<Self, (Option<Ticket>, Answer<Attachment>)> {
         let (mut handlers, mut queued) = (0, false);
         for (_, callee) in &job.calls {
             match &callee.run {
@@ -62,7 +61,7 @@ impl Task {
     }
 
     /// Calls the handlers, in the order of their registration.
-    pub(super) fn run(self, peer: Peer) -> Answer<OwnedFd> {
+    pub(super) fn run(self, peer: Peer) -> Answer<Attachment> {
         let cx = cx(peer.at(self.namespace, self.shown), self.message);
         let mut told = self.queued.then(Answer::nothing);
         // Where nobody waits for the answer, nobody asks how long it takes.

@@ -10,6 +10,7 @@ use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
 use switchboard_proto::{Delivery, DeliveryKind, Instant, Payload, Sender, Ticket};
 
 use super::cancel::Cancel;
+use crate::Attachment;
 
 /// One message that has come, as all who are called for it share it.
 pub struct Arrived {
@@ -28,9 +29,9 @@ pub struct Arrived {
 #[derive(Default)]
 struct Descriptors {
     /// Those that came and are not taken.
-    came: VecDeque<OwnedFd>,
+    came: VecDeque<Attachment>,
     /// Those that go with the reply.
-    reply: Vec<OwnedFd>,
+    reply: Vec<Attachment>,
 }
 
 /// What a message wants, beside being heard.
@@ -42,7 +43,7 @@ pub(super) struct Wants {
 }
 
 impl Arrived {
-    pub(super) fn new(delivery: Delivery<OwnedFd>, now: Instant) -> (Arc<Self>, Wants) {
+    pub(super) fn new(delivery: Delivery<Attachment>, now: Instant) -> (Arc<Self>, Wants) {
         let (request, ticket, remaining) = match delivery.kind {
             DeliveryKind::Event(ticket) => (false, ticket, None),
             DeliveryKind::Request { ticket, remaining } => (true, Some(ticket), remaining),
@@ -73,15 +74,16 @@ impl Arrived {
     }
 
     pub(super) fn take_fd(&self) -> Option<OwnedFd> {
-        self.descriptors().as_mut()?.came.pop_front()
+        let came = self.descriptors().as_mut()?.came.pop_front()?;
+        came.into_owned().ok()
     }
 
-    pub(super) fn attach(&self, descriptor: OwnedFd) {
+    pub(super) fn attach(&self, descriptor: Attachment) {
         let mut descriptors = self.descriptors();
         descriptors.get_or_insert_default().reply.push(descriptor);
     }
 
-    pub(super) fn take_reply(&self) -> Vec<OwnedFd> {
+    pub(super) fn take_reply(&self) -> Vec<Attachment> {
         let mut descriptors = self.descriptors();
         let descriptors = descriptors.as_mut();
         descriptors.map_or_else(Vec::new, |descriptors| mem::take(&mut descriptors.reply))

@@ -1,10 +1,9 @@
 //! Whether there is a connection to the hub, and why there will be none.
 
-use std::os::fd::OwnedFd;
-
 use switchboard_proto::Event;
 use switchboard_proto::wire::AttachRefusal;
 
+use crate::Attachment;
 use crate::engine::{Engine, EngineFault};
 
 /// Why a connection is not to be waited for.
@@ -44,7 +43,7 @@ pub struct Connection {
 
 impl Connection {
     /// Takes in what happened. Whether those who wait for the connection have to look again.
-    pub fn note(&mut self, event: &Event<OwnedFd>) -> bool {
+    pub fn note(&mut self, event: &Event<Attachment>) -> bool {
         match event {
             Event::Connected { .. } => *self = Self::default(),
             Event::AttachRefused(reason) => self.refused = Some(*reason),

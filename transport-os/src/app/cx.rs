@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchboard_proto::{Instant, Sender};
 
 use super::{Arrived, Cancelled, Host};
-use crate::Clock;
+use crate::{Clock, IntoAttachment};
 
 /// The circumstances of one message. Cheap to clone.
 ///
@@ -55,11 +55,11 @@ impl<P> Cx<P> {
     }
 
     /// Moves a descriptor to the requester, with the reply: it is closed here when the requester's
-    /// process has it. At most 16. Where it cannot go (a pipe or TCP on the way, more than the
-    /// requester takes) the requester gets a failure that says so in place of the reply. It is closed
-    /// where the handler fails, and where it is called for an event.
-    pub fn attach(&self, descriptor: impl Into<OwnedFd>) {
-        self.message.attach(descriptor.into());
+    /// process has it, unless it is a [`SharedFd`](crate::SharedFd). At most 16. Where it cannot go (a
+    /// pipe or TCP on the way, more than the requester takes) the requester gets a failure that says so
+    /// in place of the reply. It is closed where the handler fails, and where it is called for an event.
+    pub fn attach(&self, descriptor: impl IntoAttachment) {
+        self.message.attach(descriptor.into_attachment());
     }
 
     /// How long the requester still waits: zero if it does no more, `None` for an event and where

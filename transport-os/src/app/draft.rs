@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::os::fd::OwnedFd;
 
 use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Encode, Encoded};
 use switchboard_proto::outgoing::{IntoTargets, Receivers, TargetError};
 use switchboard_proto::{Message, NamespaceId, RequestOptions, SendOptions, Target};
+
+use crate::Attachment;
 
 /// The parts that every message has, and the options of both kinds. The value is encoded at the end,
 /// when its codec is known; the first thing that is wrong is told then too.
@@ -19,7 +20,7 @@ pub struct Draft<'m, M: ?Sized> {
     /// For whom it is.
     pub receivers: Receivers,
     /// What goes with it.
-    pub attachments: Vec<OwnedFd>,
+    pub attachments: Vec<Attachment>,
     /// Where it is a request.
     pub request: RequestOptions,
     /// Where it is an event.
@@ -33,7 +34,7 @@ pub struct NotMade {
     /// Why.
     pub why: Wrong,
     /// What was attached.
-    pub attachments: Vec<OwnedFd>,
+    pub attachments: Vec<Attachment>,
 }
 
 /// What is wrong with a message that was never put together.
@@ -85,7 +86,7 @@ impl<'m, M: Encode + ?Sized> Draft<'m, M> {
         namespace: NamespaceId,
         shown: &str,
         target: impl FnOnce(Receivers) -> Target,
-    ) -> Result<Message<OwnedFd>, NotMade> {
+    ) -> Result<Message<Attachment>, NotMade> {
         let attachments = self.attachments;
         if let Some(error) = self.wrong {
             let why = Wrong::Target(error);

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 
 use switchboard_proto::codec::CodecError;
 use switchboard_proto::fault::Fault;
@@ -13,6 +12,7 @@ use switchboard_proto::{
 };
 
 use super::{BadName, ConnectionError, NotMade, RegisterError, Wrong};
+use crate::Attachment;
 use crate::engine::EngineError;
 use crate::process::InheritError;
 use crate::{AddressError, Advised, ConnectError, ListenError};
@@ -78,9 +78,9 @@ pub struct SendError(Box<Inner>);
 
 struct Inner {
     reason: Reason,
-    message: Option<Message<OwnedFd>>,
+    message: Option<Message<Attachment>>,
     /// Of a message that was never put together.
-    attachments: Vec<OwnedFd>,
+    attachments: Vec<Attachment>,
 }
 
 /// Why a message was not sent, not delivered or not started.
@@ -125,7 +125,7 @@ impl RequestError {
 
 impl SendError {
     /// Of a message that is still whole, or of one that is not.
-    pub fn new(reason: Reason, message: Option<Message<OwnedFd>>) -> Self {
+    pub fn new(reason: Reason, message: Option<Message<Attachment>>) -> Self {
         Self(Box::new(Inner {
             reason,
             message,
@@ -134,7 +134,7 @@ impl SendError {
     }
 
     /// Of an event that was accepted, where its fate is not the one that was hoped for.
-    pub fn of_fate(fate: Fate<OwnedFd>) -> Option<Self> {
+    pub fn of_fate(fate: Fate<Attachment>) -> Option<Self> {
         let (reason, message) = match fate {
             Fate::Delivered | Fate::Handled => return None,
             Fate::HandlerFailed => (Reason::HandlerFailed, None),
@@ -167,12 +167,12 @@ impl SendError {
     }
 
     /// The message, where it is still whole in this process. It can be sent again with `resend`.
-    pub fn into_message(self) -> Option<Message<OwnedFd>> {
+    pub fn into_message(self) -> Option<Message<Attachment>> {
         self.0.message
     }
 
     /// The descriptors that were attached, where they did not leave.
-    pub fn into_attachments(self) -> Vec<OwnedFd> {
+    pub fn into_attachments(self) -> Vec<Attachment> {
         match self.0.message {
             Some(message) => message.attachments,
             None => self.0.attachments,
@@ -194,8 +194,8 @@ impl From<NotMade> for SendError {
     }
 }
 
-impl From<NodeRefusal<OwnedFd>> for SendError {
-    fn from(refused: NodeRefusal<OwnedFd>) -> Self {
+impl From<NodeRefusal<Attachment>> for SendError {
+    fn from(refused: NodeRefusal<Attachment>) -> Self {
         Self::new(Reason::NotAccepted(refused.reason), Some(refused.message))
     }
 }

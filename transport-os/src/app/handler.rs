@@ -1,7 +1,6 @@
 //! From a message to a handler's argument, and from what it returns to the answer.
 
 use std::any::Any;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use switchboard_proto::codec::{CodecError, Decode, Encode};
@@ -10,6 +9,7 @@ use switchboard_proto::wire::Refusal;
 use switchboard_proto::{Answer, DeclareError};
 
 use super::{Cx, Host};
+use crate::Attachment;
 
 /// The shape of a handler that takes the message alone.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct OfMessage;
 pub struct OfContext;
 
 /// The answer to a message that nobody was called for.
-pub const NOBODY: Answer<OwnedFd> = Answer::NotRun(Refusal::NoHandler);
+pub const NOBODY: Answer<Attachment> = Answer::NotRun(Refusal::NoHandler);
 
 /// Why a handler was not registered.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum RegisterError {
 /// # Errors
 ///
 /// The answer.
-pub fn read<P: Host, M: Decode>(cx: &Cx<P>) -> Result<M, Answer<OwnedFd>> {
+pub fn read<P: Host, M: Decode>(cx: &Cx<P>) -> Result<M, Answer<Attachment>> {
     let read = cx.message.decode(cx.peer().codecs());
     read.map_err(|error| match error {
         CodecError::Unknown(_) => Answer::NotRun(Refusal::Codec),
@@ -53,7 +53,7 @@ pub fn read<P: Host, M: Decode>(cx: &Cx<P>) -> Result<M, Answer<OwnedFd>> {
 
 /// The answer to what a handler returned, with what it [attached](Cx::attach). A reply is encoded
 /// as any other message of its name; a value that the codec cannot carry is a failure.
-pub fn answer<P: Host, R: Encode>(cx: &Cx<P>, returned: Result<R, Fault>) -> Answer<OwnedFd> {
+pub fn answer<P: Host, R: Encode>(cx: &Cx<P>, returned: Result<R, Fault>) -> Answer<Attachment> {
     let value = match returned {
         Ok(value) => value,
         Err(fault) => return Answer::from(&fault),
@@ -71,7 +71,7 @@ pub fn answer<P: Host, R: Encode>(cx: &Cx<P>, returned: Result<R, Fault>) -> Ans
 
 /// What the sender of a message is told of several handlers: of the first that did not return `Ok`,
 /// else of the last. Where none was called, it is told [that](NOBODY).
-pub fn weigh(told: Option<Answer<OwnedFd>>, next: Answer<OwnedFd>) -> Answer<OwnedFd> {
+pub fn weigh(told: Option<Answer<Attachment>>, next: Answer<Attachment>) -> Answer<Attachment> {
     match told {
         Some(bad @ (Answer::Failed(_) | Answer::NotRun(_))) => bad,
         Some(Answer::Reply { .. }) | None => next,
@@ -86,7 +86,7 @@ pub fn weigh(told: Option<Answer<OwnedFd>>, next: Answer<OwnedFd>) -> Answer<Own
 /// # Errors
 ///
 /// The answer that tells of the panic.
-pub fn guard<T>(run: impl FnOnce() -> T) -> Result<T, Answer<OwnedFd>> {
+pub fn guard<T>(run: impl FnOnce() -> T) -> Result<T, Answer<Attachment>> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = format!("the handler panicked: {}", text_of(&*panic));
         // What was panicked with can be any value, and its drop can panic again.

@@ -6,6 +6,7 @@ use switchboard_proto::codec::{CodecError, CodecId, CodecTable, Decode};
 use switchboard_proto::{Outcome, Payload};
 
 use super::{Reason, RequestError, SendError};
+use crate::Attachment;
 
 /// A reply with the descriptors that came with it; from the word `with_fds` of a request.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl<R: Decode> FromReply for R {
 pub fn read_outcome<R: FromReply>(
     codecs: &CodecTable,
     name: &str,
-    outcome: Outcome<OwnedFd>,
+    outcome: Outcome<Attachment>,
 ) -> Result<R, RequestError> {
     match outcome {
         Outcome::Reply {
@@ -66,6 +67,7 @@ pub fn read_outcome<R: FromReply>(
             attachments,
             attachments_lost: lost,
         } => {
+            let (attachments, lost) = own(attachments, lost);
             let value = R::from_reply(codecs, name, CodecId(codec), &payload, attachments, lost);
             value.map_err(|error| RequestError::Unreadable(Box::new(error)))
         }
@@ -75,6 +77,16 @@ pub fn read_outcome<R: FromReply>(
         }
         Outcome::Unknown(cause) => Err(RequestError::Unknown(cause)),
     }
+}
+
+/// What came, as descriptors, and whether some are missing. Only what this node sent to itself and
+/// [stays](crate::SharedFd) needs a duplicate.
+fn own(came: Vec<Attachment>, lost: bool) -> (Vec<OwnedFd>, bool) {
+    let count = came.len();
+    let owned = came.into_iter().map(Attachment::into_owned);
+    let owned: Vec<OwnedFd> = owned.filter_map(Result::ok).collect();
+    let lost = lost || owned.len() < count;
+    (owned, lost)
 }
 
 // Beside the one above this can stand because `Answered` is ours and never becomes `Decode`.

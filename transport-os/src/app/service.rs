@@ -1,7 +1,6 @@
 //! Who is called for what has come: the part of a handle that is the same in every driver.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -10,6 +9,7 @@ use switchboard_proto::registry::{Calls, HandlerExists, Registry, Roles, SubId};
 use switchboard_proto::{Answer, DeclareError, Delivery, InstanceId, Names, NamespaceId, Ticket};
 
 use super::{Arrived, HandlerStats, NOBODY, RegisterError};
+use crate::Attachment;
 use crate::engine::Engine;
 
 /// The registrations of one peer, what of them is declared to the others, and the requests that are
@@ -205,7 +205,7 @@ impl<R> Service<R> {
     }
 
     /// Whom to call for a message. `None` where nobody is; who wants an answer has it then.
-    pub fn job(&mut self, engine: &mut Engine, delivery: Delivery<OwnedFd>) -> Option<Job<R>> {
+    pub fn job(&mut self, engine: &mut Engine, delivery: Delivery<Attachment>) -> Option<Job<R>> {
         let namespace = delivery.namespace;
         let shown = Arc::clone(&self.spaces.get(&namespace)?.shown);
         let (message, wants) = Arrived::new(delivery, engine.node_ref().now());
@@ -247,7 +247,12 @@ impl<R> Service<R> {
     }
 
     /// The handlers of a message have returned: answers who wants to know.
-    pub fn answer(&mut self, engine: &mut Engine, ticket: Option<Ticket>, answer: Answer<OwnedFd>) {
+    pub fn answer(
+        &mut self,
+        engine: &mut Engine,
+        ticket: Option<Ticket>,
+        answer: Answer<Attachment>,
+    ) {
         self.stats.handled += 1;
         self.stats.failed += u64::from(matches!(answer, Answer::Failed(_)));
         if let Some(ticket) = ticket {

@@ -1,12 +1,12 @@
 //! What happens to a peer and around it.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard_proto::wire::{AttachRefusal, CloseCode};
 use switchboard_proto::{Disconnect, Event, Fate, Generation, InstanceId, MessageId, PeerId};
 
+use crate::Attachment;
 use crate::engine::EngineFault;
 
 /// How many states are held for somebody who does not read them; then the oldest give way.
@@ -101,7 +101,7 @@ pub enum State {
         /// The event, as it was told when it was sent.
         message: MessageId,
         /// Its fate, with the message where it is still whole.
-        fate: Arc<Fate<OwnedFd>>,
+        fate: Arc<Fate<Attachment>>,
     },
     /// Something went wrong outside of the protocol, from which the peer goes on by itself.
     Fault(Arc<EngineFault>),
@@ -110,7 +110,7 @@ pub enum State {
 impl State {
     /// What an event of the node is to those who watch the peer. `None` where it concerns one message
     /// or one caller.
-    pub fn of(event: &Event<OwnedFd>) -> Option<Self> {
+    pub fn of(event: &Event<Attachment>) -> Option<Self> {
         Some(match *event {
             Event::Connected {
                 id,

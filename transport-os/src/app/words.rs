@@ -15,9 +15,12 @@ macro_rules! message_words {
         }
 
         /// Moves a descriptor to the receiver, which must be one, on the same machine. It is closed
-        /// here when the receiver's process has it, and comes back with a refusal. At most 16.
-        pub fn attach(mut self, descriptor: impl Into<std::os::fd::OwnedFd>) -> Self {
-            self.draft.attachments.push(descriptor.into());
+        /// here when the receiver's process has it, and comes back with a refusal. At most 16. A
+        /// [`SharedFd`](crate::SharedFd) stays open here, to go with other messages too.
+        pub fn attach(mut self, descriptor: impl $crate::IntoAttachment) -> Self {
+            self.draft
+                .attachments
+                .push($crate::IntoAttachment::into_attachment(descriptor));
             self
         }
 

@@ -15,7 +15,7 @@ use switchboard_proto::{
 
 use super::Engine;
 use super::source::{Held, Interest, Owner, SourceId, SourceTable};
-use crate::Stream;
+use crate::{Attachment, Stream};
 
 /// How often an actor is asked that has a descriptor which the poller did not take.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -345,7 +345,7 @@ impl Stage<'_> {
     }
 
     /// The node, to look at.
-    pub fn node(&self) -> &Node<std::os::fd::OwnedFd> {
+    pub fn node(&self) -> &Node<Attachment> {
         self.engine.node_ref()
     }
 

@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -18,6 +17,7 @@ use switchboard_proto::{
 
 use super::Engine;
 use super::fault::EngineFault;
+use crate::Attachment;
 
 /// The node of an [`Engine`], to tell it something.
 ///
@@ -25,14 +25,14 @@ use super::fault::EngineFault;
 /// gives it up, with [`EngineFault::Defect`].
 #[derive(Debug)]
 pub struct NodeMut<'a> {
-    node: &'a mut Node<OwnedFd>,
+    node: &'a mut Node<Attachment>,
     is_defective: &'a mut bool,
     /// Whether a panic was on its way before: then it is not the node's.
     was_panicking: bool,
 }
 
 impl<'a> NodeMut<'a> {
-    pub(super) fn new(node: &'a mut Node<OwnedFd>, is_defective: &'a mut bool) -> Self {
+    pub(super) fn new(node: &'a mut Node<Attachment>, is_defective: &'a mut bool) -> Self {
         Self {
             node,
             is_defective,
@@ -42,15 +42,15 @@ impl<'a> NodeMut<'a> {
 }
 
 impl Deref for NodeMut<'_> {
-    type Target = Node<OwnedFd>;
+    type Target = Node<Attachment>;
 
-    fn deref(&self) -> &Node<OwnedFd> {
+    fn deref(&self) -> &Node<Attachment> {
         self.node
     }
 }
 
 impl DerefMut for NodeMut<'_> {
-    fn deref_mut(&mut self) -> &mut Node<OwnedFd> {
+    fn deref_mut(&mut self) -> &mut Node<Attachment> {
         self.node
     }
 }
@@ -102,7 +102,7 @@ impl Engine {
 }
 
 /// The ends of everything that has none yet.
-fn open_messages(node: &Node<OwnedFd>) -> Vec<Event<OwnedFd>> {
+fn open_messages(node: &Node<Attachment>) -> Vec<Event<Attachment>> {
     let requests: Vec<RequestId> = node.pending().collect();
     let is_event = |id: &MessageId| requests.iter().all(|request| request.0 != id.0);
     let events: Vec<MessageId> = node.undelivered().into_iter().filter(is_event).collect();
@@ -118,7 +118,7 @@ fn open_messages(node: &Node<OwnedFd>) -> Vec<Event<OwnedFd>> {
 }
 
 /// A node that refuses everything.
-fn closed_node(now: Instant) -> Node<OwnedFd> {
+fn closed_node(now: Instant) -> Node<Attachment> {
     let mut config = Config::default();
     config.reconnect = Reconnect::never();
     // It never meets another, so any number will do.

@@ -12,7 +12,7 @@ use switchboard_proto::{
 use super::Engine;
 use super::actor::LinkEnd;
 use super::source::{Held, Interest, Owner, SourceId, SourceTable};
-use crate::{FileId, Kind, MAX_READ, Read, Stream, Write};
+use crate::{Attachment, FileId, Kind, MAX_READ, Read, Stream, Write};
 
 /// What one link may bring in one turn, so that others are heard too.
 const BYTES_PER_TURN: usize = 64 * 1024;
@@ -199,7 +199,7 @@ impl Conn {
         }
     }
 
-    fn write(&mut self, batch: &WriteBatch<'_, std::os::fd::OwnedFd>) -> Write {
+    fn write(&mut self, batch: &WriteBatch<'_, Attachment>) -> Write {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         for (slot, slice) in slices.iter_mut().zip(batch.slices()) {

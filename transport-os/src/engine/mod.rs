@@ -26,7 +26,7 @@ mod source;
 mod unwritten;
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,7 +36,7 @@ use switchboard_proto::{
     Seeds as NodeSeeds, SendError, SendOptions, SendRefusal, Ticket,
 };
 
-use crate::{Address, Clock, ConnectError, ListenError, Seeds, Stream, is_own_descriptor};
+use crate::{Address, Attachment, Clock, ConnectError, ListenError, Seeds, Stream};
 use accept::Acceptor;
 use actor::Actors;
 pub use actor::{Actor, Adopt, LinkEnd, Next, Stage};
@@ -78,7 +78,7 @@ pub struct Turn {
 /// Dropping closes them without a word; [`Node::close`] and [`Engine::flush`] before it say goodbye.
 #[derive(Debug)]
 pub struct Engine {
-    node: Node<OwnedFd>,
+    node: Node<Attachment>,
     /// Whether a call of the node has panicked, so that it may be in any state.
     is_defective: bool,
     clock: Clock,
@@ -89,7 +89,7 @@ pub struct Engine {
     actors: Actors,
     /// Whether descriptors may come over its links.
     takes_attachments: bool,
-    events: VecDeque<Event<OwnedFd>>,
+    events: VecDeque<Event<Attachment>>,
     faults: Faults,
     stats: EngineStats,
     /// What the node said last.
@@ -193,7 +193,7 @@ impl Engine {
 
     /// The next message of a namespace, as [`Node::recv`]. Events are taken without a look at the
     /// clock, which would cost as much as many a handler does: [`Node::now`] tells the time of it.
-    pub fn recv(&mut self, namespace: NamespaceId) -> Option<Delivery<OwnedFd>> {
+    pub fn recv(&mut self, namespace: NamespaceId) -> Option<Delivery<Attachment>> {
         let now = match self.node.next_is_request(namespace) {
             true => self.now(),
             false => self.node.now(),
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// The node, to look at.
-    pub fn node_ref(&self) -> &Node<OwnedFd> {
+    pub fn node_ref(&self) -> &Node<Attachment> {
         &self.node
     }
 
@@ -323,9 +323,9 @@ impl Engine {
     /// As [`Node::send`], and [`SendRefusal::OwnDescriptor`].
     pub fn send(
         &mut self,
-        message: Message<OwnedFd>,
+        message: Message<Attachment>,
         options: SendOptions,
-    ) -> Result<MessageId, SendError<OwnedFd>> {
+    ) -> Result<MessageId, SendError<Attachment>> {
         let message = self.check_attachments(message)?;
         // Of what is gathered, only what expires is measured against the clock.
         let now = match self.has_unwritten() && options.expires.is_none() {
@@ -346,9 +346,9 @@ impl Engine {
     /// As [`Node::request`], and [`SendRefusal::OwnDescriptor`].
     pub fn request(
         &mut self,
-        message: Message<OwnedFd>,
+        message: Message<Attachment>,
         options: RequestOptions,
-    ) -> Result<RequestId, SendError<OwnedFd>> {
+    ) -> Result<RequestId, SendError<Attachment>> {
         let message = self.check_attachments(message)?;
         let (now, size) = (self.now(), message.payload.len());
         let id = self.node().request(now, message, options)?;
@@ -364,8 +364,8 @@ impl Engine {
     pub fn reply(
         &mut self,
         ticket: Ticket,
-        answer: Answer<OwnedFd>,
-    ) -> Result<(), ReplyError<OwnedFd>> {
+        answer: Answer<Attachment>,
+    ) -> Result<(), ReplyError<Attachment>> {
         if self.has_own(answer.attachments()) {
             let reason = ReplyRefusal::Attachments(SendRefusal::OwnDescriptor);
             return Err(ReplyError { reason, answer });
@@ -400,7 +400,7 @@ impl Engine {
     /// Answers for a handler that has returned and is not asked again: a reply whose attachments
     /// cannot go becomes a failure that says why, and they are closed and counted. `false` if nobody
     /// waits for the answer any more.
-    pub fn reply_or_fail(&mut self, ticket: Ticket, answer: Answer<OwnedFd>) -> bool {
+    pub fn reply_or_fail(&mut self, ticket: Ticket, answer: Answer<Attachment>) -> bool {
         match self.reply(ticket, answer) {
             Ok(()) => true,
             Err(ReplyError {
@@ -428,8 +428,8 @@ impl Engine {
     /// [`SendRefusal::OwnDescriptor`], with the message.
     pub fn check_attachments(
         &self,
-        message: Message<OwnedFd>,
-    ) -> Result<Message<OwnedFd>, SendError<OwnedFd>> {
+        message: Message<Attachment>,
+    ) -> Result<Message<Attachment>, SendError<Attachment>> {
         match self.has_own(&message.attachments) {
             false => Ok(message),
             true => Err(SendError {
@@ -439,16 +439,18 @@ impl Engine {
         }
     }
 
-    fn has_own(&self, attachments: &[OwnedFd]) -> bool {
-        attachments.iter().any(|fd| {
-            let identities = self.links.identities().chain(self.acceptor.identities());
+    fn has_own(&self, attachments: &[Attachment]) -> bool {
+        attachments.iter().any(|attachment| {
+            let mut own = self.links.identities().chain(self.acceptor.identities());
             // A descriptor that cannot be looked at is the kernel's to refuse.
-            is_own_descriptor(fd.as_fd(), identities).unwrap_or(false)
+            attachment
+                .file()
+                .is_some_and(|file| own.any(|id| *id == file))
         })
     }
 
     /// The next thing that happened, in order.
-    pub fn next_event(&mut self) -> Option<Event<OwnedFd>> {
+    pub fn next_event(&mut self) -> Option<Event<Attachment>> {
         self.events.pop_front()
     }
 

@@ -205,7 +205,11 @@ impl Stream {
     /// which bytes they belong to is for the framing to say.
     ///
     /// `buf` without spare capacity is [`Read::Failed`] with [`io::ErrorKind::InvalidInput`].
-    pub fn read(&mut self, buf: &mut BytesMut, attachments: &mut Vec<OwnedFd>) -> Read {
+    pub fn read<F: From<OwnedFd> + AsFd>(
+        &mut self,
+        buf: &mut BytesMut,
+        attachments: &mut Vec<F>,
+    ) -> Read {
         let room = buf.capacity() - buf.len();
         if room == 0 {
             return Read::Failed(misuse("the buffer has no spare capacity: reserve some"));

@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::io::{Errno, retry_on_intr};
@@ -27,10 +27,10 @@ const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
 
 /// Reads a Unix-domain socket. There is no other call for one: `read` and `recv` close the
 /// descriptors that lie in the queue without a word.
-pub(super) fn receive_with_attachments(
+pub(super) fn receive_with_attachments<F: From<OwnedFd> + AsFd>(
     socket: BorrowedFd<'_>,
     window: &mut [u8],
-    attachments: &mut Vec<OwnedFd>,
+    attachments: &mut Vec<F>,
 ) -> Read {
     let room = window.len();
     let mut space: ControlSpace = [MaybeUninit::uninit(); _];
@@ -50,7 +50,7 @@ pub(super) fn receive_with_attachments(
     let before = attachments.len();
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            attachments.extend(descriptors);
+            attachments.extend(descriptors.map(F::from));
         }
     }
     #[cfg(target_vendor = "apple")]

@@ -1,12 +1,12 @@
 //! An engine driven by poll(2), in the thread of its test.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switchboard_proto::{Config, Delivery, Event, Names, NamespaceId};
 
+use crate::Attachment;
 use crate::engine::{Engine, Interest, SourceChange, SourceId};
 
 /// An engine with what it waits for and what it said so far.
@@ -17,7 +17,7 @@ pub struct Pump {
     /// What it wants to be told of.
     pub sources: BTreeMap<SourceId, Interest>,
     /// What its node has said.
-    pub events: Vec<Event<OwnedFd>>,
+    pub events: Vec<Event<Attachment>>,
 }
 
 impl Pump {
@@ -100,7 +100,7 @@ impl Pump {
     }
 
     /// The next message, with credit for its sender.
-    pub fn recv(&mut self) -> Option<Delivery<OwnedFd>> {
+    pub fn recv(&mut self) -> Option<Delivery<Attachment>> {
         let now = self.engine.now();
         let delivery = self.engine.node().recv(now, Self::NAMESPACE);
         self.engine.flush();

@@ -4,10 +4,10 @@
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use switchboard_os::Attachment;
 use switchboard_os::engine::{Actor, Adopt, Side};
 use switchboard_os::process::{InheritError, parent_link};
 pub use switchboard_os::test_util::{PATIENCE, eventually, sleep_forever};
@@ -116,7 +116,7 @@ impl Pump {
         target: Target,
         event: &'static str,
         payload: &[u8],
-        attachments: Vec<OwnedFd>,
+        attachments: Vec<Attachment>,
     ) -> RequestId {
         let options = RequestOptions {
             queue_attachments: true,
@@ -135,7 +135,7 @@ impl Pump {
         id
     }
 
-    pub fn answer(&mut self, delivery: &Delivery<OwnedFd>, payload: &[u8]) {
+    pub fn answer(&mut self, delivery: &Delivery<Attachment>, payload: &[u8]) {
         let DeliveryKind::Request { ticket, .. } = delivery.kind else {
             return;
         };
@@ -146,8 +146,8 @@ impl Pump {
     }
 
     /// The outcome of a request, taken out of the events.
-    pub fn take_outcome(&mut self, id: RequestId) -> Option<Outcome<OwnedFd>> {
-        let is_it = |event: &Event<OwnedFd>| matches!(event, Event::Outcome { request, .. } if *request == id);
+    pub fn take_outcome(&mut self, id: RequestId) -> Option<Outcome<Attachment>> {
+        let is_it = |event: &Event<Attachment>| matches!(event, Event::Outcome { request, .. } if *request == id);
         let at = self.events.iter().position(is_it)?;
         match self.events.remove(at) {
             Event::Outcome { outcome, .. } => Some(outcome),
@@ -156,7 +156,7 @@ impl Pump {
     }
 
     #[track_caller]
-    pub fn outcome(&mut self, id: RequestId) -> Outcome<OwnedFd> {
+    pub fn outcome(&mut self, id: RequestId) -> Outcome<Attachment> {
         self.until("the outcome of a request", |pump| pump.take_outcome(id))
     }
 
@@ -203,7 +203,7 @@ impl Pump {
     }
 
     /// Serves until the parent is gone.
-    pub fn serve(&mut self, mut handler: impl FnMut(&mut Self, Delivery<OwnedFd>)) {
+    pub fn serve(&mut self, mut handler: impl FnMut(&mut Self, Delivery<Attachment>)) {
         self.serve_between(|pump| {
             while let Some(delivery) = pump.recv() {
                 handler(pump, delivery);
@@ -238,8 +238,8 @@ pub fn message(
     target: Target,
     event: &'static str,
     payload: &[u8],
-    attachments: Vec<OwnedFd>,
-) -> Message<OwnedFd> {
+    attachments: Vec<Attachment>,
+) -> Message<Attachment> {
     Message {
         target,
         namespace: MAIN,

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use switchboard_mio::{Board, Cx, Hub, IntoTargets, Peer, Pending, Raw, Target, Targets};
+use switchboard_mio::{Board, Cx, Hub, IntoTargets, Peer, Pending, Raw, SharedFd, Target, Targets};
 
 use crate::args::{ASK, Args, Role, TELL, Work};
 use crate::report::{self, Latencies, now};
@@ -146,15 +145,14 @@ fn tell(client: &Peer, args: &Args) -> Done {
 }
 
 fn pass_descriptors(client: &Peer, args: &Args, window: usize) -> Done {
-    let null = File::open("/dev/null")?;
+    let null = SharedFd::new(File::open("/dev/null")?);
     let mut under_way: VecDeque<Pending<Raw>> = VecDeque::new();
     let mut left = args.count;
     let begun = now();
     loop {
         while left > 0 && under_way.len() < window {
-            let descriptor = null.as_fd().try_clone_to_owned()?;
             let request = client.request(ASK, &args.payload).to(Hub);
-            match request.attach(descriptor).send() {
+            match request.attach(&null).send() {
                 Ok(pending) => under_way.push_back(pending),
                 Err(_) if !under_way.is_empty() => break,
                 Err(error) => return Err(error.into()),

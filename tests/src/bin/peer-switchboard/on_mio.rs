@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use switchboard_mio::{
-    Board, Hub, Incoming, IntoTargets, Raw, Reason, RequestId, SendRefusal, Target, Targets,
+    Board, Hub, Incoming, IntoTargets, Raw, Reason, RequestId, SendRefusal, SharedFd, Target,
+    Targets,
 };
 
 use crate::args::{ASK, Args, Role, TELL, Work};
@@ -145,12 +145,11 @@ fn tell(mut client: Loop, args: &Args) -> Done {
 }
 
 fn pass_descriptors(mut client: Loop, args: &Args) -> Done {
-    let null = File::open("/dev/null")?;
+    let null = SharedFd::new(File::open("/dev/null")?);
     let begun = now();
     for _ in 0..args.count {
-        let descriptor = null.as_fd().try_clone_to_owned()?;
         let emit = client.board.emit(TELL, &args.payload).to(Hub);
-        let mut result = emit.attach(descriptor).send();
+        let mut result = emit.attach(&null).send();
         while let Err(error) = result {
             let waits = matches!(
                 error.reason(),

@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fs::File;
 use std::future::pending;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smol::LocalExecutor;
-use switchboard_smol::{Builder, Cx, Hub, Peer, Raw, Reason, RequestError, SendRefusal, builder};
+use switchboard_smol::{
+    Builder, Cx, Hub, Peer, Raw, Reason, RequestError, SendRefusal, SharedFd, builder,
+};
 
 use crate::args::{ASK, Args, Driver, Role, TELL, Work};
 use crate::report::{self, Latencies, now};
@@ -111,16 +112,15 @@ async fn tell(client: &Peer, args: &Args) -> Done {
 }
 
 async fn pass_descriptors(client: &Peer, args: &Args, window: usize) -> Done {
-    let null = File::open("/dev/null")?;
+    let null = SharedFd::new(File::open("/dev/null")?);
     let left = Cell::new(args.count);
     let begun = now();
     let worker = async || -> Done {
         while let Some(fewer) = left.get().checked_sub(1) {
             left.set(fewer);
             loop {
-                let descriptor = null.as_fd().try_clone_to_owned()?;
                 let request = client.request(ASK, &args.payload);
-                match request.to(Hub).attach(descriptor).await {
+                match request.to(Hub).attach(&null).await {
                     Err(RequestError::NotRun(refused)) if too_many(refused.reason()) => {
                         // Nothing tells that attachments have been received.
                         smol::Timer::after(std::time::Duration::from_millis(1)).await;

@@ -1,10 +1,11 @@
 //! Descriptors that come along with a command.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use switchboard_os::SharedFd;
 use switchboard_proto::codec::Value;
 use switchboard_tests::{Failure, How, Setting, Why, World, text};
 
@@ -16,6 +17,7 @@ over_all!(
     scenario_c11_a_descriptor_that_is_forced_waits_for_the_worker,
     scenario_c12_a_descriptor_of_any_kind_to_a_worker_that_is_not_ready_is_refused,
     a_reply_brings_descriptors_or_the_reason_why_it_cannot,
+    a_descriptor_that_stays_goes_with_message_after_message,
 );
 
 /// Both ends of a connection.
@@ -42,7 +44,7 @@ fn check_refused(refused: Result<Value, Failure>, descriptor: i32, why: Why) {
     let back: Vec<i32> = refused
         .into_attachments()
         .iter()
-        .map(OwnedFd::as_raw_fd)
+        .map(|attachment| attachment.as_fd().as_raw_fd())
         .collect();
     assert_eq!(back, [descriptor], "it comes back");
 }
@@ -126,6 +128,32 @@ fn a_reply_brings_descriptors_or_the_reason_why_it_cannot(setting: Setting) {
     assert_eq!(answered.descriptors.len(), 0);
 }
 
+/// One that stays is the same descriptor before, between and after, and no process keeps a copy.
+fn a_descriptor_that_stays_goes_with_message_after_message(setting: Setting) {
+    let world = World::new(setting);
+    let _worker = world.fork_up("echo", "worker");
+    let (near, far) = connection();
+    let raw = near.as_raw_fd();
+    let near = SharedFd::new(near);
+    for _ in 0..3 {
+        let how = How::to("worker").attach(&near);
+        let answer = world.hub().request("write hello", &Value::Null, how);
+        if !setting.transport.carries_attachments() {
+            check_refused(answer, raw, Why::AttachmentsUnsupported);
+            continue;
+        }
+        answer.unwrap();
+    }
+    let mut end = File::from(near.as_fd().try_clone_to_owned().unwrap());
+    end.write_all(b"from here").unwrap();
+    drop((near, end));
+    let said = match setting.transport.carries_attachments() {
+        true => "hellohellohellofrom here",
+        false => "from here",
+    };
+    assert_eq!(written(far), said, "nobody else holds it");
+}
+
 /// C12: fake descriptor `{fd:123}` to a not-ready worker refused too. What is attached owns its
 /// descriptor here, so there are no fakes; what is left of it is that the kind makes no difference.
 fn scenario_c12_a_descriptor_of_any_kind_to_a_worker_that_is_not_ready_is_refused(
@@ -152,7 +180,7 @@ fn scenario_c12_a_descriptor_of_any_kind_to_a_worker_that_is_not_ready_is_refuse
     let back: Vec<i32> = refused
         .into_attachments()
         .iter()
-        .map(OwnedFd::as_raw_fd)
+        .map(|attachment| attachment.as_fd().as_raw_fd())
         .collect();
     assert_eq!(back, [raw], "it comes back");
 }
