@@ -20,10 +20,12 @@ use crate::wakeups::Key;
 /// when the peer is closed, or when the last handle of it was dropped.
 ///
 /// Whoever got it from [`Builder::split`](crate::Builder::split) polls it, on any executor or under a
-/// bare `block_on`. While it is not polled no handler runs, and nothing is received but by requests
-/// and receipts that are waited for: the future that waits reads for the whole peer. Operations still
-/// write what their sockets take, but for messages that follow another one within 50 us, which are
-/// written together by whoever reads. Dropping it closes the peer: what waits ends with its reason.
+/// bare `block_on`. While it is not polled no handler runs, and nothing is received but by the first
+/// request or receipt that is waited for: its future reads for the whole peer until it ends. Those
+/// that wait in other tasks meanwhile, and their deadlines, are the driver's from then on, so a
+/// handler that blocks its thread delays them too. Operations still write what their sockets take, but
+/// for messages that follow another one within 50 us, which are written together by whoever reads.
+/// Dropping it closes the peer: what waits ends with its reason.
 #[must_use = "without its driver a peer calls no handlers"]
 pub struct Driver {
     shared: Arc<Shared>,
