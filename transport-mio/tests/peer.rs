@@ -26,7 +26,7 @@ fn a_request_is_answered_and_a_fault_arrives_with_its_text() {
         })
         .forever();
         start(&hub);
-        let member = member("one", &hub.address().unwrap());
+        let member = member("one", hub.address().unwrap());
         assert_eq!(member.request(ADD, &(2, 3)).wait().unwrap(), 5);
         let error = member.request(ADD, &(i32::MAX, 1)).to(Hub).wait();
         let Err(RequestError::Failed(fault)) = error else {
@@ -46,7 +46,7 @@ fn hazard_x1_a_panic_in_a_handler_is_a_failure_and_the_link_stays() {
     .forever();
     hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b)).forever();
     start(&hub);
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     let error = member.request::<_, ()>("panic", "boom").to(Hub).wait();
     let Err(RequestError::Failed(fault)) = error else {
         panic!("{error:?}")
@@ -79,7 +79,7 @@ fn events_come_in_order_to_listeners_in_order_and_once_comes_once() {
     let second = hub.on(TICK, listen("second"));
     hub.once(TICK, listen("once")).forever();
     hub.ready();
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     for n in 0..3 {
         member.emit(TICK, &n).to(Hub).send().unwrap();
     }
@@ -111,7 +111,7 @@ fn who_has_waited_until_it_is_announced_is_known_before_what_it_sends() {
     let hub = hub(&address_in(&folder));
     hub.announced(Duration::ZERO).unwrap();
     let mut here = hub.events_of::<u32>("here");
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     hub.spawn().unwrap();
     const ADD: switchboard_mio::name::Call<u32, u32> = switchboard_mio::name::Call::new("add");
     let _add = member.on(ADD, |n: u32| Ok(n + 1));
@@ -129,7 +129,7 @@ fn events_can_be_taken_one_by_one_without_a_handler() {
     let hub = hub(&address_in(&folder));
     let mut events = hub.events_of::<u32>("n");
     hub.ready();
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     let sender = std::thread::spawn(move || {
         for n in 0..3000_u32 {
             member.emit("n", &n).to(Hub).wait().unwrap();
@@ -153,7 +153,7 @@ fn a_receipt_says_whether_the_handler_took_it() {
     hub.on("bad", |_: u32| Err::<(), _>(Fault::new("no")))
         .forever();
     start(&hub);
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     let emit = |name: &str| {
         let emit = member.emit(name, &1_u32).to(Hub);
         emit.receipt(Receipt::Handled).wait()
@@ -327,7 +327,7 @@ fn dropping_a_request_cancels_it_and_its_handler_sees_that() {
     .forever();
     start(&hub);
     hub.spawn().unwrap(); // one that drives while the other is in the handler
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     member.spawn().unwrap();
     let pending = member.request::<_, ()>("slow", &()).to(Hub).send().unwrap();
     assert_eq!(heard.recv_timeout(PATIENCE), Ok("begun"));

@@ -16,7 +16,7 @@ const ADD: Call<(i32, i32), i32> = Call::new("math.add");
 fn handlers_call_each_other_back_three_deep_with_one_serving_thread_each() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     for peer in [&hub, &member] {
         peer.on("down", |cx: Cx, depth: u32| {
             if depth == 0 {
@@ -78,7 +78,7 @@ fn many_threads_wait_on_one_handle_and_each_gets_its_own_reply() {
     let hub = hub(&address_in(&folder));
     hub.on(ADD, |(a, b): (i32, i32)| Ok(a + b)).forever();
     start(&hub);
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     // Nobody drives the member but those who wait: each may be the leader, and must hand over.
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -104,7 +104,7 @@ fn who_waits_takes_over_from_who_gives_up() {
     })
     .forever();
     start(&hub);
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     member.connected(PATIENCE).unwrap();
     let mut states = member.state();
     while states.next_within(Duration::from_millis(100)).is_some() {}
@@ -185,7 +185,7 @@ fn a_deadline_made_while_another_thread_sleeps_in_the_poller_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(&address_in(&folder));
     start(&hub);
-    let member = member("one", &hub.address().unwrap());
+    let member = member("one", hub.address().unwrap());
     member.ready();
     member.connected(PATIENCE).unwrap();
     member.spawn().unwrap();
